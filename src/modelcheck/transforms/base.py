@@ -1,0 +1,126 @@
+"""What a transform is: a named, pure function Model -> Model with a claim about its result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+
+from modelcheck.errors import UsageError
+from modelcheck.model import Model
+
+
+class Claim(StrEnum):
+    """What a transform promises of its result, from strongest to weakest.
+
+    exact      the same function, up to float32 rounding
+    precision  the same function in fewer bits: every intermediate value is merely rounded
+    lossy      another function that should do the same task
+    """
+
+    EXACT = "exact"
+    PRECISION = "precision"
+    LOSSY = "lossy"
+
+    def weakest(self, other: Claim) -> Claim:
+        order = list(Claim)
+        return max(self, other, key=order.index)
+
+
+class Activations(Protocol):
+    """Intermediate tensors of a model on the calibration samples, streamed.
+
+    Yields one mapping a sample, from value name to array (with its batch axis). Only one sample's
+    tensors are alive at a time, so calibration runs in constant memory. May be called repeatedly.
+    """
+
+    def __call__(self, model: Model, names: tuple[str, ...]) -> Iterator[Mapping[str, np.ndarray]]: ...
+
+
+@dataclass(frozen=True)
+class LeftAlone:
+    """A layer that a transform could have changed but did not, and why."""
+
+    layer: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a transform may see besides the model.
+
+    `activations` is None where no calibration data were given. `leave` records a layer left
+    alone; what *was* changed is never reported by the transform but derived by diffing.
+    """
+
+    seed: int = 0
+    activations: Activations | None = None
+    calibration_count: int = 0
+    progress: Callable[[float], None] = field(default=lambda fraction: None)
+    left_alone: list[LeftAlone] = field(default_factory=list)
+
+    def leave(self, layer: str, reason: str) -> None:
+        self.left_alone.append(LeftAlone(layer, reason))
+
+    def random(self) -> np.random.Generator:
+        """A generator that starts anew for each transform, so a step does the same in any chain."""
+        return np.random.default_rng(self.seed)
+
+    def calibrated(self, transform: str) -> Activations:
+        """The activations, or an error that says how to give calibration data."""
+        if self.activations is None:
+            raise UsageError(
+                f"'{transform}' calibrates and needs data",
+                remedy="Give representative samples with --data or --calibration-data.",
+            )
+        return self.activations
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A pure function over models, made by its factory in the catalogue.
+
+    transform(model, context) returns a new Model, or the very same one when nothing is to be
+    done; it never changes its input. `options` are the factory's keywords with their values.
+    """
+
+    name: str
+    claim: Claim
+    apply: Callable[[Model, Context], Model]
+    options: Mapping[str, object] = field(default_factory=dict)
+    calibrates: bool = False
+
+    def __call__(self, model: Model, context: Context | None = None) -> Model:
+        return self.apply(model, context or Context())
+
+
+def identity() -> Transform:
+    """The transform that changes nothing: the unit of `chain`."""
+    return Transform("identity", Claim.EXACT, lambda model, context: model)
+
+
+def chain(*transforms: Transform) -> Transform:
+    """Apply transforms from left to right; itself a transform.
+
+    chain(a, chain(b, c)) = chain(chain(a, b), c), and chain() = identity(). Its claim is the
+    weakest of its parts.
+    """
+    claim = Claim.EXACT
+    for transform in transforms:
+        claim = claim.weakest(transform.claim)
+
+    def apply(model: Model, context: Context) -> Model:
+        for transform in transforms:
+            model = transform(model, context)
+        return model
+
+    return Transform(
+        " + ".join(t.name for t in transforms) or "identity",
+        claim,
+        apply,
+        {},
+        any(t.calibrates for t in transforms),
+    )

@@ -1,0 +1,76 @@
+"""The only formatter of times, sizes, ratios and counts, so that they read alike everywhere."""
+
+from __future__ import annotations
+
+import math
+
+
+def duration(seconds: float) -> str:
+    """0.0151 -> '15.1 ms'; three significant digits from microseconds to hours."""
+    if not math.isfinite(seconds):
+        return "–"
+    for limit, scale, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s")):
+        if abs(seconds) < limit:
+            return f"{_three_digits(seconds * scale)} {unit}"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def size(n_bytes: float) -> str:
+    """46766489 -> '44.6 MiB'."""
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if n_bytes >= 1024**power:
+            return f"{_three_digits(n_bytes / 1024**power)} {unit}"
+    return f"{n_bytes:.0f} B"
+
+
+def count(n: float) -> str:
+    """11689512 -> '11.7 M'."""
+    for power, unit in ((9, "G"), (6, "M"), (3, "k")):
+        if n >= 10**power:
+            return f"{_three_digits(n / 10**power)} {unit}"
+    return f"{n:.0f}"
+
+
+def ratio(x: float) -> str:
+    """2.9412 -> '2.94x'."""
+    return f"{x:.2f}x" if math.isfinite(x) else "–"
+
+
+def percent(fraction: float, digits: int = 1) -> str:
+    """0.9941 -> '99.4 %'; never rounds up to 100 % nor down to 0 %."""
+    value = fraction * 100
+    text = f"{value:.{digits}f}"
+    step = 10.0**-digits
+    if float(text) >= 100 and value < 100:
+        text = f"{100 - step:.{digits}f}"
+    if float(text) == 0 and value > 0:
+        text = f"{step:.{digits}f}"
+    return f"{text} %"
+
+
+def decibels(db: float) -> str:
+    """28.06 -> '28.1 dB'; equal signals have an infinite ratio."""
+    return "equal" if db == math.inf else f"{db:.1f} dB"
+
+
+def scientific(x: float) -> str:
+    """Errors and limits: 3.2e-07; zero is '0'."""
+    return "0" if x == 0 else f"{x:.1e}"
+
+
+def plural(n: int, noun: str) -> str:
+    """(1, 'node') -> '1 node'; (3, 'node') -> '3 nodes'."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def short_digest(digest: str) -> str:
+    """The first eight hexadecimal digits: enough to tell models apart by eye."""
+    return digest[:8]
+
+
+def _three_digits(value: float) -> str:
+    magnitude = abs(value)
+    if magnitude >= 100 or magnitude == 0:
+        return f"{value:.0f}"
+    return f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"
