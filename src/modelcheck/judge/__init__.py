@@ -1,0 +1,83 @@
+"""Arrays and timings in, evidence and outcomes out. Pure: reads nothing, prints nothing."""
+
+from modelcheck.judge.agreement import (
+    Agreement,
+    AgreementEvidence,
+    clopper_pearson,
+    highest_provable,
+    is_class_scores,
+    samples_needed,
+)
+from modelcheck.judge.comparison import (
+    Comparison,
+    ComparisonEvidence,
+    OutputComparison,
+    OutputEvidence,
+)
+from modelcheck.judge.equivalence import (
+    EquivalenceCase,
+    EquivalenceEvidence,
+    judge_equivalence,
+    needs_noise_floor,
+)
+from modelcheck.judge.limits import (
+    CLAIMS,
+    EquivalenceLimit,
+    Limits,
+    Term,
+    default_limit,
+    limit_of,
+    parse_fraction,
+    parse_limit,
+)
+from modelcheck.judge.noise import NoiseFloor, lower_bound
+from modelcheck.judge.outcome import Blame, Check, Outcome, exit_code, overall
+from modelcheck.judge.sequential import Block, SequentialTest, interval, ready
+from modelcheck.judge.speed import (
+    SpeedCase,
+    SpeedEvidence,
+    judge_speed,
+    measure_speed,
+    speed_decided,
+)
+
+__all__ = [
+    "CLAIMS",
+    "Agreement",
+    "AgreementEvidence",
+    "Blame",
+    "Block",
+    "Check",
+    "Comparison",
+    "ComparisonEvidence",
+    "EquivalenceCase",
+    "EquivalenceEvidence",
+    "EquivalenceLimit",
+    "Limits",
+    "NoiseFloor",
+    "Outcome",
+    "OutputComparison",
+    "OutputEvidence",
+    "SequentialTest",
+    "SpeedCase",
+    "SpeedEvidence",
+    "Term",
+    "clopper_pearson",
+    "default_limit",
+    "exit_code",
+    "highest_provable",
+    "interval",
+    "is_class_scores",
+    "judge_equivalence",
+    "judge_speed",
+    "limit_of",
+    "lower_bound",
+    "measure_speed",
+    "needs_noise_floor",
+    "overall",
+    "parse_fraction",
+    "parse_limit",
+    "ready",
+    "samples_needed",
+    "speed_decided",
+]

@@ -1,0 +1,229 @@
+"""Is the candidate, where it will run, still the same model? Three comparisons decide.
+
+    target drift     the original there against the float32 reference
+    transform drift  the candidate there against the original there
+    total            the candidate there against the reference
+
+Precision and lossy limits judge the total. Exact judges the transform drift within the noise
+floor, and the total within max(noise floor, 1e-4). Where the target drift alone is beyond the
+limit, a candidate whose total is within it repairs the target and passes; any other fails, and
+the target is blamed. So nothing passes because both are wrong alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modelcheck.judge.agreement import AgreementEvidence
+from modelcheck.judge.comparison import ComparisonEvidence
+from modelcheck.judge.findings import Finding, View, gravest, judge_outputs, structural_fault
+from modelcheck.judge.limits import EquivalenceLimit, default_limit
+from modelcheck.judge.noise import LARGEST_LIMIT, NoiseFloor, lower_bound
+from modelcheck.judge.outcome import Blame, Check, Outcome
+from modelcheck.judge.tightest import tightest_limits
+from modelcheck.judge.wording import equivalence_message
+
+
+@dataclass(frozen=True, slots=True)
+class EquivalenceCase:
+    """Everything that one equivalence verdict may look at.
+
+    A model verified alone is its own original: `target_drift` is `total`, and there is no
+    `transform_drift`. Agreements are by output name, for those outputs that hold classes.
+    """
+
+    target: str
+    claim: str
+    target_drift: ComparisonEvidence
+    transform_drift: ComparisonEvidence | None
+    total: ComparisonEvidence
+    judged_samples: int  # distinct samples, however many runs each had
+    limit: EquivalenceLimit | None = None  # None: the default of the claim
+    target_agreement: Mapping[str, AgreementEvidence] = field(default_factory=dict)
+    total_agreement: Mapping[str, AgreementEvidence] = field(default_factory=dict)
+    noise_floor: NoiseFloor | None = None  # None: not measured
+    reduction_length: int = 1  # K, for the lower bound while nothing is measured
+    synthetic: bool = False
+    optional: bool = False
+
+    @property
+    def effective_limit(self) -> EquivalenceLimit:
+        """The declared limit, or the default of the claim."""
+        return self.limit or default_limit(self.claim)
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is no candidate, and the question is what the target does."""
+        return self.transform_drift is None
+
+
+@dataclass(frozen=True, slots=True)
+class EquivalenceEvidence:
+    """What the verdict stands on; `tightest` holds the limits that would just pass."""
+
+    claim: str
+    limit: str
+    tightest: Mapping[str, float]
+    target_drift: ComparisonEvidence
+    transform_drift: ComparisonEvidence | None
+    total: ComparisonEvidence
+    target_agreement: Mapping[str, AgreementEvidence]
+    total_agreement: Mapping[str, AgreementEvidence]
+    noise_floor: NoiseFloor | None
+    repairs_target: bool
+    synthetic: bool
+    judged_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Decision:
+    outcome: Outcome
+    blame: Blame
+    findings: tuple[Finding, ...]
+    repairs_target: bool = False
+
+
+def judge_equivalence(case: EquivalenceCase) -> Check:
+    """The verdict on one target, with a message that says where, what and what to do."""
+    decision = _decide(case)
+    tightest = tightest_limits(
+        total=case.total,
+        target_drift=case.target_drift,
+        transform_drift=case.transform_drift if case.claim == "exact" else None,
+        agreement=case.total_agreement,
+        samples=case.judged_samples,
+    )
+    evidence = EquivalenceEvidence(
+        claim=case.claim,
+        limit=case.effective_limit.describe(),
+        tightest=tightest,
+        target_drift=case.target_drift,
+        transform_drift=case.transform_drift,
+        total=case.total,
+        target_agreement=dict(case.target_agreement),
+        total_agreement=dict(case.total_agreement),
+        noise_floor=case.noise_floor,
+        repairs_target=decision.repairs_target,
+        synthetic=case.synthetic,
+        judged_samples=case.judged_samples,
+    )
+    message = equivalence_message(
+        case.target, decision.outcome, decision.blame, decision.findings, evidence
+    )
+    return Check(
+        kind="equivalence",
+        target=case.target,
+        outcome=decision.outcome,
+        message=message,
+        blame=decision.blame,
+        evidence=evidence,
+        optional=case.optional,
+    )
+
+
+def needs_noise_floor(case: EquivalenceCase) -> bool:
+    """Whether measuring the noise floor can change the verdict; measuring costs many runs.
+
+    Outcomes are monotone in the floor, which lies between its lower bound and LARGEST_LIMIT:
+    where both ends decide alike, so does everything between.
+    """
+    if case.noise_floor is not None:
+        return False
+    strictest = _decide_at(case, lower_bound(case.reduction_length))
+    loosest = _decide_at(case, LARGEST_LIMIT)
+    return (strictest.outcome, strictest.blame) != (loosest.outcome, loosest.blame)
+
+
+def _decide(case: EquivalenceCase) -> _Decision:
+    if needs_noise_floor(case):
+        unmeasured = Finding(
+            Outcome.INCONCLUSIVE,
+            "the error lies above the least noise floor, and the model's own is not measured",
+            "Let the noise floor be measured, or declare max-error",
+        )
+        return _Decision(Outcome.INCONCLUSIVE, Blame.NONE, (unmeasured,))
+    if case.noise_floor is not None:
+        return _decide_at(case, case.noise_floor.limit)
+    return _decide_at(case, lower_bound(case.reduction_length))
+
+
+def _decide_at(case: EquivalenceCase, noise_limit: float) -> _Decision:
+    decision = (
+        _lack_of_evidence(case) or _structural_faults(case) or _by_the_limits(case, noise_limit)
+    )
+    if decision.outcome is not Outcome.PASS:
+        return decision
+    return _doubts(case) or decision
+
+
+def _lack_of_evidence(case: EquivalenceCase) -> _Decision | None:
+    comparisons = [case.total, case.target_drift, case.transform_drift]
+    fewest = min(c.samples for c in comparisons if c is not None)
+    # Under a fault there are no elements to count, and the fault is evidence enough.
+    faulty = any(structural_fault(output) for output in case.total.outputs)
+    elements = sum(output.elements for output in case.total.outputs)
+    if case.judged_samples > 0 and fewest > 0 and (elements > 0 or faulty):
+        return None
+    what = "no sample was judged" if min(case.judged_samples, fewest) == 0 else "outputs are empty"
+    nothing = Finding(Outcome.INCONCLUSIVE, what, "Give samples to judge by")
+    return _Decision(Outcome.INCONCLUSIVE, Blame.DATA, (nothing,))
+
+
+def _structural_faults(case: EquivalenceCase) -> _Decision | None:
+    """Shapes, dtypes and finiteness come first: no figure means anything without them."""
+    faults: list[Finding] = []
+    blame = Blame.TARGET
+    for output in case.total.outputs:
+        fault = structural_fault(output)
+        there = case.target_drift.output(output.name)
+        # A dtype that the target gives to both is its convention: the values are still compared.
+        if fault is None and (there is None or there.dtype_mismatch is None):
+            fault = output.dtype_mismatch
+        if fault is None:
+            continue
+        faults.append(Finding(Outcome.FAIL, fault, output=output.name))
+        if there is None or structural_fault(there) is None:
+            blame = Blame.TRANSFORM
+    return _Decision(Outcome.FAIL, blame, tuple(faults)) if faults else None
+
+
+def _by_the_limits(case: EquivalenceCase, noise_limit: float) -> _Decision:
+    limit = case.effective_limit
+    samples = case.judged_samples
+    original = View(case.target_drift, case.target_agreement, samples, noise_limit)
+    target_fails = gravest(judge_outputs(limit, original)) is Outcome.FAIL
+    # From a wrong original, the way to a right candidate is long: only the total counts then.
+    moved = case.transform_drift if case.claim == "exact" and not target_fails else None
+    candidate = View(case.total, case.total_agreement, samples, noise_limit, moved)
+    findings = judge_outputs(limit, candidate)
+    outcome = gravest(findings)
+    if outcome is Outcome.PASS:
+        return _Decision(outcome, Blame.NONE, findings, repairs_target=target_fails)
+    if outcome is Outcome.INCONCLUSIVE:
+        return _Decision(outcome, Blame.DATA, findings)
+    blame = Blame.TARGET if target_fails or case.alone else Blame.TRANSFORM
+    return _Decision(outcome, blame, findings)
+
+
+def _doubts(case: EquivalenceCase) -> _Decision | None:
+    """Reasons for which figures that are good enough still prove nothing."""
+    doubts = [
+        Finding(
+            Outcome.INCONCLUSIVE,
+            f"the reference itself is not finite in {output.expected_non_finite:,} elements",
+            "Check the preprocessing, or judge other samples",
+            output.name,
+        )
+        for output in case.total.outputs
+        if output.expected_non_finite
+    ]
+    if case.synthetic and case.claim != "exact":
+        doubts.append(
+            Finding(
+                Outcome.INCONCLUSIVE,
+                f"synthetic inputs cannot prove a {case.claim} claim",
+                "Give real data",
+            )
+        )
+    return _Decision(Outcome.INCONCLUSIVE, Blame.DATA, tuple(doubts)) if doubts else None

@@ -1,0 +1,191 @@
+"""The limits a user can declare, and what holds where nothing is declared.
+
+An equivalence limit is any-of of all-of: 'min-agreement=0.99|min-sqnr=40,max-error=0.1' holds
+where the agreement does, or where both of the others do.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from modelcheck import units
+from modelcheck.errors import UsageError, did_you_mean
+
+# Exact: how far the candidate there may be from the float32 reference, scale-relative.
+TOTAL_ERROR_FLOOR = 1e-4  # OpenCV dnn/test/test_common.hpp, max abs for float32
+
+NOISE_FLOOR = "noise-floor"  # the default of claim exact; it is measured, so never typed
+MAX_ERROR, MIN_SQNR, MIN_AGREEMENT = "max-error", "min-sqnr", "min-agreement"
+_TERMS = (MAX_ERROR, MIN_SQNR, MIN_AGREEMENT)
+_EXAMPLE = "Write for example 'min-agreement=0.99|min-sqnr=25'."
+_SLOWDOWN_EXAMPLE = "Write for example '3%'; for 'no slower at all', min-speedup 1."
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One inequality: max-error (scale-relative), min-sqnr (dB) or min-agreement (fraction)."""
+
+    kind: str
+    value: float
+
+    def describe(self) -> str:
+        """'SQNR >= 25 dB'."""
+        if self.kind == MIN_SQNR:
+            return f"SQNR >= {self.value:g} dB"
+        if self.kind == MIN_AGREEMENT:
+            return f"agreement >= {100 * self.value:g} %"
+        if self.kind == MAX_ERROR:
+            return f"max error <= {self.value:g} of the scale"
+        return (
+            "max error within the noise floor, and from the reference within "
+            f"{self.value:g} of the scale or the noise floor"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EquivalenceLimit:
+    """Holds where every term of any one alternative does."""
+
+    any_of: tuple[tuple[Term, ...], ...]
+    default: bool = False
+
+    def describe(self) -> str:
+        """'SQNR >= 25 dB or agreement >= 99 % (default)'."""
+        text = " or ".join(
+            " and ".join(term.describe() for term in all_of) for all_of in self.any_of
+        )
+        return f"{text} (default)" if self.default else text
+
+
+_DEFAULTS = {
+    "exact": ((Term(NOISE_FLOOR, TOTAL_ERROR_FLOOR),),),
+    "precision": ((Term(MIN_SQNR, 40.0),),),
+    "lossy": ((Term(MIN_SQNR, 25.0),), (Term(MIN_AGREEMENT, 0.99),)),
+}
+CLAIMS = tuple(_DEFAULTS)
+
+
+def default_limit(claim: str) -> EquivalenceLimit:
+    """What holds where nothing is declared; the claim is exact, precision or lossy."""
+    if claim not in _DEFAULTS:
+        raise UsageError(
+            f"unknown claim '{claim}'.",
+            where="claim",
+            remedy=did_you_mean(claim, CLAIMS) or f"The claims are {', '.join(CLAIMS)}.",
+        )
+    return EquivalenceLimit(_DEFAULTS[claim], default=True)
+
+
+def parse_limit(text: str) -> EquivalenceLimit:
+    """'min-agreement=0.99|min-sqnr=25': '|' separates any-of, ',' all-of."""
+    return EquivalenceLimit(tuple(_parse_all_of(part, text) for part in text.split("|")))
+
+
+def limit_of(
+    *,
+    min_agreement: float | None = None,
+    min_sqnr: float | None = None,
+    max_error: float | None = None,
+) -> EquivalenceLimit | None:
+    """One all-of from separate options: each that is given has to hold. None: none given."""
+    given = {MIN_AGREEMENT: min_agreement, MIN_SQNR: min_sqnr, MAX_ERROR: max_error}
+    terms = tuple(_checked(kind, value) for kind, value in given.items() if value is not None)
+    return EquivalenceLimit((terms,)) if terms else None
+
+
+def parse_fraction(text: str, *, key: str) -> float:
+    """'0.03' or '3%' -> 0.03; at least 0 and at most 1."""
+    example = _EXAMPLE if key in _TERMS else _SLOWDOWN_EXAMPLE
+    number = text.strip().removesuffix("%")
+    value = _parse_number(number, key, example) / (100 if number != text.strip() else 1)
+    return _checked_fraction(key, value, example)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Everything that is judged on one target; None where nothing is declared.
+
+    min_speedup 1.5: at least 1.5x as fast. max_slowdown 0.03: at most 3 % slower (0.97x).
+    """
+
+    equivalence: EquivalenceLimit | None = None
+    min_speedup: float | None = None
+    max_slowdown: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_speedup is not None:
+            _positive("min-speedup", self.min_speedup, "Write for example 1.5 for 1.5x.")
+        if self.max_slowdown is not None:
+            value = _checked_fraction("max-slowdown", self.max_slowdown, _SLOWDOWN_EXAMPLE)
+            if value in (0.0, 1.0):
+                raise UsageError(
+                    f"{value:g} does not lie between 0 and 1.",
+                    where="max-slowdown",
+                    remedy=_SLOWDOWN_EXAMPLE,
+                )
+
+    def speed_ratio_required(self) -> float | None:
+        """X of 'at least X times as fast'; where both limits are given, the stricter."""
+        slowest = None if self.max_slowdown is None else 1 - self.max_slowdown
+        declared = [x for x in (self.min_speedup, slowest) if x is not None]
+        return max(declared, default=None)
+
+    def describe(self) -> str:
+        """All declared limits in one line; 'nothing declared' where there are none."""
+        parts = []
+        if self.equivalence is not None:
+            parts.append(self.equivalence.describe())
+        if self.min_speedup is not None:
+            parts.append(f"speed-up >= {units.ratio(self.min_speedup)}")
+        if self.max_slowdown is not None:
+            parts.append(f"slowdown <= {100 * self.max_slowdown:g} %")
+        return "; ".join(parts) or "nothing declared"
+
+
+def _parse_all_of(part: str, text: str) -> tuple[Term, ...]:
+    terms: dict[str, Term] = {}
+    for item in part.split(","):
+        kind, equals, value = (piece.strip() for piece in item.partition("="))
+        if not equals:
+            raise UsageError(f"'{item.strip()}' has no '='.", where=text, remedy=_EXAMPLE)
+        if kind not in _TERMS:
+            hint = did_you_mean(kind, _TERMS) or f"The limits are {', '.join(_TERMS)}."
+            raise UsageError(f"unknown limit '{kind}'.", where=text, remedy=hint)
+        if kind in terms:
+            raise UsageError(
+                f"'{kind}' is given twice.",
+                where=text,
+                remedy="Keep the stricter one, or separate alternatives with '|'.",
+            )
+        if kind == MIN_AGREEMENT:
+            terms[kind] = _checked(kind, parse_fraction(value, key=kind))
+        else:
+            terms[kind] = _checked(kind, _parse_number(value, kind, _EXAMPLE))
+    return tuple(terms.values())
+
+
+def _checked(kind: str, value: float) -> Term:
+    if kind == MIN_AGREEMENT:
+        value = _checked_fraction(kind, value, _EXAMPLE)
+    _positive(kind, value, _EXAMPLE)
+    return Term(kind, value)
+
+
+def _parse_number(text: str, key: str, example: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"'{text}' is not a number.", where=key, remedy=example) from None
+
+
+def _positive(key: str, value: float, example: str) -> None:
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"{value:g} is not a positive number.", where=key, remedy=example)
+
+
+def _checked_fraction(key: str, value: float, example: str) -> float:
+    if not 0 <= value <= 1:  # NaN too
+        meant = f"Did you mean {value / 100:g} ({value:g} %)?" if 1 < value <= 100 else example
+        raise UsageError(f"{value:g} is not a fraction between 0 and 1.", where=key, remedy=meant)
+    return value
