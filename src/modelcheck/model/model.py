@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ import onnx_ir as ir
 
 from modelcheck.errors import InvalidInput
 from modelcheck.model import wire
+from modelcheck.model.deferred import Weights
 
 _DIGEST = "modelcheck.sha256"  # cached on the tensor: models that share a buffer share its digest
 
@@ -38,7 +38,10 @@ class TensorSpec:
         if self.shape is None:
             return f"{self.name} {self.dtype} of unknown rank"
         names = self.dim_names or (None,) * len(self.shape)
-        dims = (str(n) if d is None and n else str(d or "?") for d, n in zip(self.shape, names, strict=True))
+        dims = (
+            str(n) if d is None and n else str(d or "?")
+            for d, n in zip(self.shape, names, strict=True)
+        )
         return f"{self.name} {self.dtype} {'×'.join(dims) or 'scalar'}"
 
 
@@ -114,11 +117,11 @@ class Model:
         return int(self._graph.opset_imports.get("", 1))
 
     @cached_property
-    def weights(self) -> Mapping[str, np.ndarray]:
+    def weights(self) -> Weights:
         """Initializers of the main graph by name: read-only arrays."""
-        return MappingProxyType(
+        return Weights(
             {
-                name: value.const_value.numpy()
+                name: value.const_value
                 for name, value in self._graph.graph.initializers.items()
                 if value.const_value is not None
             }
@@ -141,7 +144,7 @@ class Model:
             if tensor is not None and tensor.nbytes >= wire.INLINE_BYTES:
                 value.const_value = ir.ExternalTensor(
                     wire.PLACEHOLDER, 0, tensor.nbytes, tensor.dtype,
-                    shape=ir.Shape(tensor.shape), name=name, base_dir=".",
+                    shape=ir.Shape(tensor.shape.numpy()), name=name, base_dir=".",
                 )  # fmt: skip
         proto = ir.to_proto(bare)
         for tensor_proto in proto.graph.initializer:
@@ -155,9 +158,9 @@ class Model:
         return proto
 
     @cached_property
-    def payloads(self) -> Mapping[str, np.ndarray]:
+    def payloads(self) -> Weights:
         """The large initializers, which `skeleton` lacks."""
-        return {k: v for k, v in self.weights.items() if v.nbytes >= wire.INLINE_BYTES}
+        return self.weights.at_least(wire.INLINE_BYTES)
 
     @cached_property
     def digest(self) -> str:
@@ -182,12 +185,12 @@ class Model:
     @property
     def parameters(self) -> int:
         """The number of weights: elements of all floating-point and integer initializers."""
-        return sum(math.prod(w.shape) for w in self.weights.values())
+        return sum(tensor.size for tensor in self.weights.tensors())
 
     @property
     def nbytes(self) -> int:
         """The size of the initializers in bytes."""
-        return sum(w.nbytes for w in self.weights.values())
+        return sum(tensor.nbytes for tensor in self.weights.tensors())
 
     def to_proto(self) -> onnx.ModelProto:
         """The whole model as protobuf, weights inside: a copy, for small models and for tools."""
@@ -200,11 +203,13 @@ class Model:
         return hash(self.digest)
 
 
-def _read_only(value: ir.Value) -> ir.Tensor:
+def _read_only(value: ir.Value) -> ir.TensorProtocol:
     """The initializer's tensor over a read-only array, with its digest if it is known."""
     tensor = value.const_value
     if tensor is None:
         raise InvalidInput("an initializer has no data", where=value.name)
+    if isinstance(tensor, ir.LazyTensor):
+        return tensor  # stays deferred; see `deferred`
     if isinstance(tensor, ir.Tensor) and not tensor.numpy().flags.writeable:
         return tensor
     array = tensor.numpy().view()

@@ -151,3 +151,4 @@ def _write_external(model: Model, proto: onnx.ModelProto, data: IO[bytes], name:
         for key, value in entries.items():
             tensor.external_data.add(key=key, value=str(value))
         offset += payload.nbytes
+        del payload  # a deferred one is let go before the next is computed

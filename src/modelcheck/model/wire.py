@@ -15,11 +15,13 @@ Source: protobuf encoding specification; onnx.proto3 of ONNX 1.23.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 
 from modelcheck.errors import InvalidInput
 
@@ -87,12 +89,12 @@ def join(
     small = [t for t in graph.initializer if t.name not in payloads]
     del graph.initializer[:]
     graph.initializer.extend(small)
-    heads = [_initializer_head(t, payloads[t.name].nbytes) for t in large]
+    # Sizes come from the skeleton: a deferred payload is computed once, when it is written.
+    sizes = [_payload_bytes(t) for t in large]
+    heads = [_initializer_head(t, size) for t, size in zip(large, sizes, strict=True)]
     graph_bytes = graph.SerializeToString(deterministic=True)
     outer.ClearField("graph")
-    length = len(graph_bytes) + sum(
-        len(head) + payloads[t.name].nbytes for head, t in zip(heads, large, strict=True)
-    )
+    length = len(graph_bytes) + sum(map(len, heads)) + sum(sizes)
     write(outer.SerializeToString(deterministic=True))
     write(_tag(_GRAPH, _BYTES) + _varint(length) + graph_bytes)
     for head, tensor in zip(heads, large, strict=True):
@@ -103,7 +105,7 @@ def join(
 def little_endian(array: np.ndarray) -> memoryview:
     """The array's bytes as ONNX stores them, without a copy on little-endian machines."""
     flat = np.ascontiguousarray(array).reshape(-1)
-    return memoryview(flat.astype(flat.dtype.newbyteorder("<"), copy=False)).cast("B")
+    return flat.astype(flat.dtype.newbyteorder("<"), copy=False).view(np.uint8).data
 
 
 def fields(data: memoryview, start: int, end: int) -> Iterator[Field]:
@@ -150,9 +152,15 @@ def _split_tensor(data: memoryview, part: Field) -> tuple[bytes | memoryview, me
     return rest, payload
 
 
+def _payload_bytes(tensor: onnx.TensorProto) -> int:
+    """The size that raw_data must have by the tensor's own dims and dtype."""
+    itemsize: int = ir.DataType(tensor.data_type).numpy().itemsize
+    return math.prod(tensor.dims) * itemsize
+
+
 def _initializer_head(tensor: onnx.TensorProto, n_bytes: int) -> bytes:
     """Everything of an initializer up to its payload: tags, lengths, name, dims, dtype."""
-    body = tensor.SerializeToString(deterministic=True)
+    body: bytes = tensor.SerializeToString(deterministic=True)
     head = body + _tag(_RAW_DATA, _BYTES) + _varint(n_bytes)
     return _tag(_INITIALIZER, _BYTES) + _varint(len(head) + n_bytes) + head
 
