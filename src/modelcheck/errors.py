@@ -91,6 +91,22 @@ class OutputNotWritten(ModelcheckError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """"Did you mean 'x'?" for the nearest known word, or None when nothing is near."""
+    """ "Did you mean 'x'?" for the nearest known word, or None when nothing is near."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"Did you mean '{near[0]}'?" if near else None
+
+
+def printable(name: str | bytes, limit: int = 80) -> str:
+    """A name as it may stand in a message: one line, at most `limit` characters, no control codes.
+
+    Names come from files that others wrote: a megabyte long, or with codes that move the cursor.
+    """
+    text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
+    text = "".join(c if c.isprintable() else _escape(c) for c in text[: 2 * limit])
+    if len(text) <= limit and len(name) <= 2 * limit:
+        return text
+    return text[: limit - 1] + "…"
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

@@ -112,14 +112,24 @@ class Child:
         self._deadline = 0.0
 
     def request(
-        self, op: str, arrays: Arrays | None = None, *, timeout_s: float | None = None, **fields: Any
+        self,
+        op: str,
+        arrays: Arrays | None = None,
+        *,
+        timeout_s: float | None = None,
+        **fields: Any,
     ) -> Answer:
         """Send one request and wait for its answer."""
         self.send(op, arrays, timeout_s=timeout_s, **fields)
         return self.receive()
 
     def send(
-        self, op: str, arrays: Arrays | None = None, *, timeout_s: float | None = None, **fields: Any
+        self,
+        op: str,
+        arrays: Arrays | None = None,
+        *,
+        timeout_s: float | None = None,
+        **fields: Any,
     ) -> None:
         """Send a request; the time-out runs from here. Pair every send with one `receive`."""
         self._deadline = time.monotonic() + (timeout_s or self._limits.request_s)

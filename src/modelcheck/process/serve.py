@@ -61,7 +61,7 @@ class _WriteAll:
     def write(self, data):
         view = memoryview(data)
         while len(view):
-            view = view[self._raw.write(view):]
+            view = view[self._raw.write(view) :]
 
     def flush(self):
         pass

@@ -1,0 +1,31 @@
+"""Recipes: what to do to a model and what to ask of the result, from TOML and command line."""
+
+from modelcheck.recipe.loading import load_recipe, parse_duration, parse_recipe
+from modelcheck.recipe.settings import (
+    Baseline,
+    CheckKind,
+    DataSettings,
+    Judging,
+    ModelPair,
+    Recipe,
+    TargetSettings,
+)
+from modelcheck.recipe.steps import Candidate, Step, apply_steps, build_step, parse_step
+
+__all__ = [
+    "Baseline",
+    "Candidate",
+    "CheckKind",
+    "DataSettings",
+    "Judging",
+    "ModelPair",
+    "Recipe",
+    "Step",
+    "TargetSettings",
+    "apply_steps",
+    "build_step",
+    "load_recipe",
+    "parse_duration",
+    "parse_recipe",
+    "parse_step",
+]

@@ -1,0 +1,223 @@
+"""Reads recipe files and merges the command line over them."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from modelcheck.data import Preprocessing
+from modelcheck.errors import InvalidInput, ModelcheckError, UsageError, did_you_mean
+from modelcheck.judge import EquivalenceLimit, Limits, limit_of, parse_fraction, parse_limit
+from modelcheck.recipe import schema
+from modelcheck.recipe.settings import (
+    Baseline,
+    CheckKind,
+    DataSettings,
+    Judging,
+    ModelPair,
+    Recipe,
+    TargetSettings,
+)
+from modelcheck.recipe.steps import build_step
+from modelcheck.targets import Target
+from modelcheck.transforms import Claim, Transform
+
+_MAX_BYTES = 1 << 20
+_UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and check a recipe, policy or *.modelcheck.toml file. Raises UsageError."""
+    return parse_recipe(_read(path), file=path)
+
+
+def parse_recipe(text: str, *, file: Path) -> Recipe:
+    """The recipe in a TOML text; `file` names it in errors and is what its paths are relative to."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"is not valid TOML: {error}", where=file.name) from None
+    try:
+        parsed = schema.RecipeFile.model_validate(table)
+    except ValidationError as error:
+        raise _located(error, file) from None
+    try:
+        return _recipe(parsed, file)
+    except ModelcheckError as error:
+        raise error.at(file.name) from None
+
+
+def parse_duration(text: float | str, *, key: str) -> float:
+    """60, '90s', '2min' -> seconds; positive."""
+    match = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*(ms|s|min|m|h)?\s*", str(text))
+    try:
+        seconds = float(match[1]) * _UNITS_S[match[2] or "s"] if match else 0.0
+    except ValueError:
+        seconds = 0.0
+    if seconds <= 0:
+        raise UsageError(f"'{text}' is not a time", where=key, remedy="Write for example '60s'.")
+    return seconds
+
+
+def limits_of(table: schema.LimitKeys, inherited: Limits = Limits()) -> Limits:  # noqa: B008
+    """The limits a table declares, over those it inherits."""
+    slowdown = table.max_slowdown
+    if isinstance(slowdown, str):
+        slowdown = parse_fraction(slowdown, key="max-slowdown")
+    declared = _equivalence(table)
+    return Limits(
+        equivalence=inherited.equivalence if declared is None else declared,
+        min_speedup=inherited.min_speedup if table.min_speedup is None else table.min_speedup,
+        max_slowdown=inherited.max_slowdown if slowdown is None else slowdown,
+    )
+
+
+def _read(path: Path) -> str:
+    try:
+        if not path.is_file():
+            raise UsageError("is not a file", where=str(path), remedy="Give a recipe in TOML.")
+        if path.stat().st_size > _MAX_BYTES:
+            raise InvalidInput("is too large for a recipe", where=str(path))
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UsageError("is not a text file in UTF-8", where=str(path)) from None
+    except OSError as error:
+        raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+def _recipe(parsed: schema.RecipeFile, file: Path) -> Recipe:
+    folder = file.parent
+    shared = _at("[limits]", lambda: limits_of(parsed.limits))
+    targets = tuple(
+        _at(f"[[targets]] {i}", lambda t=t: TargetSettings(_target(t, folder), limits_of(t, shared)))
+        for i, t in enumerate(parsed.targets, start=1)
+    )
+    return Recipe(
+        steps=tuple(_step(i, table) for i, table in enumerate(parsed.steps, start=1)),
+        data=_at("[data]", lambda: _data(parsed.data, folder)),
+        targets=targets or (TargetSettings(Target(), shared),),
+        judging=_at("[limits]", lambda: _judging(parsed.limits)),
+        models=tuple(
+            ModelPair(folder / m.original, None if m.candidate is None else folder / m.candidate)
+            for m in parsed.models
+        ),
+        seed=parsed.seed or 0,
+        file=file,
+    )
+
+
+def _at(where: str, make: Any) -> Any:
+    try:
+        return make()
+    except ModelcheckError as error:
+        raise error.at(where) from None
+
+
+def _step(number: int, table: dict[str, Any]) -> Transform:
+    options = dict(table)
+    name = options.pop("transform", None)
+    where = f"step {number}"
+    if not isinstance(name, str):
+        keys = ", ".join(map(repr, table)) or "none"
+        raise UsageError(
+            f"has no key 'transform' (its keys: {keys})",
+            where=where,
+            remedy="Name one: transform = \"prune-weights\". `modelcheck transforms` lists them.",
+        )
+    return _at(where, lambda: build_step(name, options))
+
+
+def _target(table: schema.TargetTable, folder: Path) -> Target:
+    python = table.python
+    if python is not None and "/" in python:
+        python = str(folder / python)
+    target = Target.parse(f"{table.device}:{table.engine}")
+    return replace(target, threads=table.threads, python=python, optional=table.optional)
+
+
+def _data(table: schema.DataTable, folder: Path) -> DataSettings:
+    given = table.preprocessing
+    return DataSettings(
+        path=None if table.path is None else folder / table.path,
+        calibration=None if table.calibration is None else folder / table.calibration,
+        count=table.count,
+        shapes=table.shapes,
+        allow_synthetic=table.allow_synthetic,
+        preprocessing=None if given is None else Preprocessing(**given.model_dump()),
+    )
+
+
+def _judging(table: schema.LimitsTable) -> Judging:
+    judging = Judging()
+    if table.claim is not None:
+        judging = replace(judging, claim=Claim(table.claim))
+    if table.checks is not None:
+        judging = replace(judging, checks=frozenset(CheckKind(c) for c in table.checks))
+    if table.baseline is not None:
+        judging = replace(judging, baseline=Baseline(table.baseline))
+    if table.time_budget is not None:
+        seconds = parse_duration(table.time_budget, key="time-budget")
+        judging = replace(judging, time_budget_s=seconds)
+    return judging
+
+
+def _equivalence(table: schema.LimitKeys) -> EquivalenceLimit | None:
+    agreement = table.min_agreement
+    if isinstance(agreement, str):
+        agreement = parse_fraction(agreement, key="min-agreement")
+    single = limit_of(
+        min_agreement=agreement, min_sqnr=table.min_sqnr, max_error=table.max_error
+    )
+    forms = [single, table.limit, table.any_of]
+    if sum(form is not None for form in forms) > 1:
+        raise UsageError(
+            "'limit', 'any-of' and single limits (min-agreement, min-sqnr, max-error) exclude "
+            "each other",
+            remedy="Write one expression: limit = 'min-agreement=0.99|min-sqnr=25'.",
+        )
+    if table.any_of is not None:
+        return parse_limit("|".join(table.any_of))
+    return single if table.limit is None else parse_limit(table.limit)
+
+
+def _located(error: ValidationError, file: Path) -> UsageError:
+    """The first of pydantic's findings, in our words: file, table, key, what, nearest word."""
+    first = error.errors()[0]
+    location = [p + 1 if isinstance(p, int) else p for p in first["loc"]]
+    *tables, key = location or ["file"]
+    where = ", ".join([file.name, *([_table_name(tables)] if tables else [])])
+    if first["type"] == "extra_forbidden":
+        known = [k.replace("_", "-") for k in _keys(tables)]
+        return UsageError(
+            f"unknown key '{key}'",
+            where=where,
+            remedy=did_you_mean(str(key).replace("_", "-"), known) or f"Known: {', '.join(known)}.",
+        )
+    what = first["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+    return UsageError(f"'{key}': {what}{shown}", where=where)
+
+
+def _table_name(tables: list[Any]) -> str:
+    return ".".join(str(t) for t in tables if isinstance(t, str)) + "".join(
+        f" {t}" for t in tables if isinstance(t, int)
+    )
+
+
+def _keys(tables: list[Any]) -> list[str]:
+    """The keys that are known where an unknown one was found."""
+    model: Any = schema.RecipeFile
+    for part in (p for p in tables if isinstance(p, str)):
+        annotation = model.model_fields[part].annotation
+        inner = [a for a in (annotation, *getattr(annotation, "__args__", ())) if _is_table(a)]
+        model = inner[0] if inner else model
+    return list(model.model_fields)
+
+
+def _is_table(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

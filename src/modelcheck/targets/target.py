@@ -1,0 +1,111 @@
+"""Where a model shall run, and the proof of where it did."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TypeVar
+
+from modelcheck.errors import UsageError, did_you_mean
+
+T = TypeVar("T", bound=StrEnum)
+
+
+class Device(StrEnum):
+    """What cv2.dnn calls backend and target, as one word."""
+
+    CPU = "cpu"
+    CPU_FP16 = "cpu-fp16"
+    OPENCL = "opencl"
+    OPENCL_FP16 = "opencl-fp16"
+    CUDA = "cuda"
+    CUDA_FP16 = "cuda-fp16"
+
+
+class Engine(StrEnum):
+    """OpenCV 5's two implementations of dnn. `auto` is new, with classic for unknown operators."""
+
+    AUTO = "auto"
+    NEW = "new"
+    CLASSIC = "classic"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A place where a model shall run.
+
+    `threads` None leaves OpenCV's own choice. `python` is another interpreter that has numpy and
+    cv2, so that one run compares versions of OpenCV. An optional target that is not there is
+    skipped and never changes the verdict.
+    """
+
+    device: Device = Device.CPU
+    engine: Engine = Engine.AUTO
+    threads: int | None = None
+    python: str | None = None
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(
+                f"threads={self.threads}: a target needs at least one thread",
+                remedy="Leave `threads` out for OpenCV's own choice.",
+            )
+
+    @property
+    def name(self) -> str:
+        """'cpu new, 1 thread'."""
+        words = [f"{self.device} {self.engine}"]
+        if self.threads is not None:
+            words.append(f"{self.threads} thread" + "s" * (self.threads != 1))
+        if self.python is not None:
+            words.append(self.python)
+        return ", ".join(words)
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """'cpu', 'cpu:new', 'cpu:classic:threads=1', 'opencl:optional'."""
+        head, *options = text.split(":")
+        target = cls(device=_word(Device, head, "device"))
+        for option in options:
+            key, _, value = option.partition("=")
+            if option == "optional":
+                target = replace(target, optional=True)
+            elif key == "threads" and re.fullmatch(r"-?\d+", value):
+                target = replace(target, threads=int(value))
+            elif key == "python" and value:
+                target = replace(target, python=value)
+            else:
+                target = replace(target, engine=_word(Engine, option, "engine"))
+        return target
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a model ran. Without proof there is no pass.
+
+    `fallback_share` is the part of the MACs that ran elsewhere than asked for, in 0..1.
+    """
+
+    requested: str
+    actual: str
+    proof: tuple[str, ...] = ()
+    fallback_layers: tuple[str, ...] = ()
+    fallback_share: float = 0.0
+
+    @property
+    def proven(self) -> bool:
+        return bool(self.proof)
+
+
+def _word(kind: type[T], word: str, what: str) -> T:
+    try:
+        return kind(word)
+    except ValueError:
+        known = [str(k) for k in kind]
+        raise UsageError(
+            f"unknown {what} '{word}'",
+            where="target",
+            remedy=did_you_mean(word, known) or f"Known: {', '.join(known)}.",
+        ) from None

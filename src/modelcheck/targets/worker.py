@@ -1,0 +1,188 @@
+"""The child process that runs cv2.dnn. Standard library, numpy and cv2 only; Python 3.8 or newer.
+
+Run by path under any interpreter:  python -I worker.py FRAMES SERVE MEMORY_BYTES
+It holds nets by key. A Net never sees two input shapes: cv2 5.0 classic and 4.14 fuse layers
+again when a Net is given another batch size, and return wrong numbers or crash.
+"""
+
+import importlib.util
+import os
+import sys
+import time
+
+import numpy as np
+
+_ENGINES = {"classic": 1, "new": 2, "auto": 3}
+_FORMATS = {0: "classic", 1: "new"}
+# A timed run shorter than this is repeated, so that the clock and the call are lost in it.
+_SHORTEST_RUN_S = 1e-3
+
+
+def _module(path):
+    spec = importlib.util.spec_from_file_location(os.path.basename(path)[:-3], path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class LoadFailed(Exception):
+    """cv2 could not make a net of the file."""
+
+
+class Nets:
+    """The handlers of the requests, and the nets they made."""
+
+    def __init__(self):
+        self._files = {}  # key -> (path, engine)
+        self._nets = {}  # key -> (shapes, net)
+        self._samples = []
+
+    def hello(self, header, arrays):
+        import cv2
+
+        info = cv2.getBuildInformation()
+        features = [line.strip() for line in info.splitlines() if "NVIDIA CUDA" in line]
+        return {
+            "opencv": cv2.__version__,
+            "numpy": np.__version__,
+            "python": sys.version.split()[0],
+            "engines": _engines(cv2),
+            "threads": cv2.getNumThreads(),
+            "cpus": cv2.getNumberOfCPUs(),
+            "cuda": features,
+        }, {}
+
+    def load(self, header, arrays):
+        """Read the model and say what became of it. A fresh net is read for each input shape."""
+        import cv2
+
+        if header["threads"]:
+            cv2.setNumThreads(header["threads"])
+        key = header["key"]
+        self._files[key] = (header["path"], header["engine"], header["outputs"])
+        start = time.perf_counter()
+        net = _read(cv2, header["path"], header["engine"])
+        self._nets[key] = (None, net)
+        return {
+            "engine": _engine_of(net),
+            "threads": cv2.getNumThreads(),
+            "load_s": time.perf_counter() - start,
+        }, {}
+
+    def forward(self, header, arrays):
+        outputs, names = self._forward(header["key"], arrays)
+        return {"renamed": names}, outputs
+
+    def prepare(self, header, arrays):
+        """Keep one sample for timing. The first call forgets the samples before."""
+        if header["first"]:
+            self._samples = []
+        self._samples.append(arrays)
+        return {}, {}
+
+    def warm_up(self, header, arrays):
+        """Run each net a few times; say how often a timed run of it has to repeat."""
+        repeats = {}
+        for key in header["keys"]:
+            for _ in range(header["runs"]):
+                seconds = self._timed(key, self._samples[0], 1)
+            repeats[key] = max(1, int(_SHORTEST_RUN_S / max(seconds, 1e-7)))
+        return {"repeats": repeats}, {}
+
+    def block(self, header, arrays):
+        """Time runs of nets in the given order; wall seconds a forward, and CPU over wall."""
+        sample = self._samples[header["sample"] % len(self._samples)]
+        cpu, wall = time.process_time(), time.perf_counter()
+        seconds = [self._timed(key, sample, header["repeats"][key]) for key in header["order"]]
+        wall = time.perf_counter() - wall
+        return {"seconds": seconds, "cpu_wall": (time.process_time() - cpu) / max(wall, 1e-9)}, {}
+
+    def unload(self, header, arrays):
+        self._nets.pop(header["key"], None)
+        self._files.pop(header["key"], None)
+        return {}, {}
+
+    def _timed(self, key, sample, repeats):
+        net, outputs = self._net_for(key, sample), self._files[key][2]
+        names = _output_names(net, outputs)
+        inputs = {name: _as_cv2(value) for name, value in sample.items()}
+        start = time.perf_counter()
+        for _ in range(repeats):
+            for name, value in inputs.items():
+                net.setInput(value, name)
+            net.forward(names)
+        return (time.perf_counter() - start) / repeats
+
+    def _forward(self, key, arrays):
+        net, outputs = self._net_for(key, arrays), self._files[key][2]
+        for name, value in arrays.items():
+            net.setInput(_as_cv2(value), name)
+        names = _output_names(net, outputs)
+        results = net.forward(names)
+        renamed = [] if names == outputs else names
+        return {out: np.asarray(r) for out, r in zip(outputs, results)}, renamed
+
+    def _net_for(self, key, arrays):
+        import cv2
+
+        shapes = {name: value.shape for name, value in arrays.items()}
+        seen, net = self._nets[key]
+        if seen is not None and seen != shapes:
+            path, engine, _ = self._files[key]
+            net = _read(cv2, path, engine)
+        if seen != shapes:
+            self._nets[key] = (shapes, net)
+        return net
+
+
+def _read(cv2, path, engine):
+    try:
+        if _engines(cv2) == ["auto"]:  # before 5.0 there is one engine and no argument for it
+            net = cv2.dnn.readNetFromONNX(path)
+        else:
+            net = cv2.dnn.readNetFromONNX(path, engine=_ENGINES[engine])
+    except cv2.error as error:
+        raise LoadFailed(str(error)) from None
+    if net.empty():
+        raise LoadFailed(
+            "cv2 returned an empty net, which is its way to say 'unsupported operator'"
+        )
+    return net
+
+
+def _engines(cv2):
+    return ["auto", "new", "classic"] if hasattr(cv2.dnn, "ENGINE_NEW") else ["auto"]
+
+
+def _engine_of(net):
+    # 4.x has the classic engine only, and no way to ask.
+    return (
+        _FORMATS.get(net.getModelFormat(), "unknown")
+        if hasattr(net, "getModelFormat")
+        else "classic"
+    )
+
+
+def _output_names(net, outputs):
+    """The names under which this net knows the model's outputs: most often the same."""
+    known = list(net.getUnconnectedOutLayersNames())
+    if set(outputs) <= set(known) or len(known) != len(outputs):
+        return outputs
+    return known
+
+
+def _as_cv2(array):
+    """cv2 takes no float16 tensors and no bool: give it the same values in a type it takes."""
+    if array.dtype == np.float16:
+        return array.astype(np.float32)
+    if array.dtype == np.bool_:
+        return array.astype(np.uint8)
+    return array
+
+
+if __name__ == "__main__":
+    frames, serve = _module(sys.argv[1]), _module(sys.argv[2])
+    serve.limit_memory(int(sys.argv[3]))
+    nets = Nets()
+    operations = ("hello", "load", "forward", "prepare", "warm_up", "block", "unload")
+    serve.serve(frames, {name: getattr(nets, name) for name in operations})

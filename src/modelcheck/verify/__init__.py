@@ -1,0 +1,17 @@
+"""Verification: run original and candidate where they shall run, and let the judge decide."""
+
+from modelcheck.verify.events import Event, Progressed, StageStarted, Verified, Warned
+from modelcheck.verify.plan import Plan, TargetResult, Verification
+from modelcheck.verify.run import verify
+
+__all__ = [
+    "Event",
+    "Plan",
+    "Progressed",
+    "StageStarted",
+    "TargetResult",
+    "Verification",
+    "Verified",
+    "Warned",
+    "verify",
+]

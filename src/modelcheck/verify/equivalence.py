@@ -1,0 +1,131 @@
+"""The equivalence stage: every sample once through the reference and every lane, streamed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from modelcheck.data import Sample, Samples
+from modelcheck.judge import Agreement, Comparison, is_class_scores
+from modelcheck.reference import Reference
+from modelcheck.verify.lane import Arrays, Lane
+
+# So many samples and their outputs are kept for the checks that run models a second time.
+KEPT_SAMPLES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One sample and what the models made of it."""
+
+    arrays: Arrays
+    expected: Arrays
+    original: Arrays
+    candidate: Arrays | None
+
+
+@dataclass
+class Tally:
+    """The running comparisons of one lane. Without a candidate the original is judged."""
+
+    outputs: Sequence[str]
+    class_outputs: frozenset[str]
+    alone: bool
+    samples: int = 0
+    kept: list[Kept] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.target_drift = Comparison(self.outputs)
+        self.transform_drift = None if self.alone else Comparison(self.outputs)
+        self.total = self.target_drift if self.alone else Comparison(self.outputs)
+        self.target_agreement = {name: Agreement() for name in self.class_outputs}
+        self.total_agreement = {name: Agreement() for name in self.class_outputs}
+
+    def add(self, sample: Sample, expected: Arrays, original: Arrays, candidate: Arrays | None) -> None:
+        original = aligned(original, expected)
+        self.target_drift.update(expected, original, sample.index)
+        self._agree(self.target_agreement, expected, original, sample.label)
+        if candidate is not None and self.transform_drift is not None:
+            candidate = aligned(candidate, expected)
+            self.total.update(expected, candidate, sample.index)
+            self.transform_drift.update(original, candidate, sample.index)
+        judged = original if candidate is None else candidate
+        self._agree(self.total_agreement, expected, judged, sample.label)
+        self.samples += 1
+        if len(self.kept) < KEPT_SAMPLES:
+            self.kept.append(Kept(sample.arrays, expected, original, candidate))
+
+    def _agree(
+        self, agreements: Mapping[str, Agreement], expected: Arrays, actual: Arrays, label: int | None
+    ) -> None:
+        labels = None if label is None else np.array([label])
+        for name, agreement in agreements.items():
+            if name in actual and actual[name].shape == expected[name].shape:
+                agreement.update(expected[name], actual[name], labels)
+
+
+def stream(
+    samples: Samples, reference: Reference, lanes: Sequence[Lane], tallies: Mapping[int, Tally]
+) -> Iterator[int]:
+    """Run every sample everywhere; yields how many are done.
+
+    A sample is sent to all processes before any answer is awaited, so they work side by side.
+    """
+    for done, sample in enumerate(samples, start=1):
+        live = [i for i, lane in enumerate(lanes) if lane.alive]
+        if not live:
+            return
+        reference.send(sample.arrays)
+        for i in live:
+            lanes[i].send(sample.arrays)
+        expected = reference.receive()
+        for i in live:
+            answers = lanes[i].receive() if lanes[i].alive else None
+            if answers is not None:
+                tallies[i].add(sample, expected, *answers)
+        yield done
+
+
+def class_outputs(
+    shapes: Mapping[str, tuple[int, ...]], behind_softmax: frozenset[str], *, declared: bool, labelled: bool
+) -> frozenset[str]:
+    """The outputs whose top class is compared.
+
+    Those of the shape of class scores, where labels are given, agreement is declared, or the
+    graph ends in Softmax or LogSoftmax.
+    """
+    scores = {name for name, shape in shapes.items() if is_class_scores(shape)}
+    return frozenset(scores if declared or labelled else scores & behind_softmax)
+
+
+def aligned(actual: Arrays, expected: Arrays) -> dict[str, np.ndarray]:
+    """cv2 adds and drops dimensions of 1 (a scalar, a vector): give them the reference's shape.
+
+    Anything else stays as it is and is found by the comparison.
+    """
+    return {name: _align(array, expected.get(name)) for name, array in actual.items()}
+
+
+def _align(actual: np.ndarray, expected: np.ndarray | None) -> np.ndarray:
+    if expected is None or actual.shape == expected.shape:
+        return actual
+    if actual.squeeze().shape == expected.squeeze().shape:
+        return actual.reshape(expected.shape)
+    return actual
+
+
+def scale_relative(expected: Arrays, actual: Arrays) -> float:
+    """max|Δ| / max|expected|, the largest over the outputs; NaN where they cannot be compared."""
+    worst = 0.0
+    for name, value in expected.items():
+        if name not in actual or actual[name].shape != value.shape:
+            return math.nan
+        if value.size == 0:
+            continue
+        scale = float(np.abs(value).max())
+        error = float(np.abs(actual[name].astype(np.float64) - value).max())
+        worst = max(worst, error / scale if scale else (math.inf if error else 0.0))
+    return worst

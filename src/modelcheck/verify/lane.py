@@ -1,0 +1,146 @@
+"""A lane: original and candidate on one target, each in its own process.
+
+Whatever befalls one of the processes becomes a check of this lane, with the blame where it
+belongs; the other lanes go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from modelcheck.errors import ContainedFailure, ModelcheckError, Unsupported
+from modelcheck.judge import Blame, Check, Outcome
+from modelcheck.process import ChildLimits
+from modelcheck.recipe import TargetSettings
+from modelcheck.targets import OpenCV, Placement, TargetSession
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Private copies of the models on disk, and the names of their outputs."""
+
+    original: Path
+    candidate: Path | None
+    outputs: tuple[str, ...]
+
+
+@dataclass
+class Lane:
+    """The two sessions of one target. A lane that has a `failure` takes no further part."""
+
+    settings: TargetSettings
+    files: Files
+    limits: ChildLimits
+    original: TargetSession | None = None
+    candidate: TargetSession | None = None
+    opencv: OpenCV | None = None
+    original_placement: Placement | None = None
+    candidate_placement: Placement | None = None
+    failure: Check | None = None
+    native_log: str = ""
+    _circumstance: str = ""
+
+    @property
+    def alive(self) -> bool:
+        return self.failure is None
+
+    def start(self) -> None:
+        """Start the processes and load the models."""
+        target, outputs = self.settings.target, self.files.outputs
+        with self._blaming_target("cannot load the original"):
+            self.original = TargetSession(target, name="the original", limits=self.limits)
+            self.opencv = self.original.opencv()
+            self.original_placement = self.original.load(self.files.original, outputs)
+        if self.alive and self.files.candidate is not None:
+            with self._blaming_candidate("loads the original but not the candidate"):
+                self.candidate = TargetSession(target, name="the candidate", limits=self.limits)
+                self.candidate_placement = self.candidate.load(self.files.candidate, outputs)
+
+    def send(self, arrays: Arrays, *, key: str = "net") -> None:
+        """Start a forward in both processes."""
+        with self._blaming_target("cannot run the original"):
+            assert self.original is not None
+            self.original.send(arrays, key=key)
+        if self.alive and self.candidate is not None:
+            with self._blaming_candidate("runs the original but not the candidate"):
+                self.candidate.send(arrays, key=key)
+
+    def receive(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None] | None:
+        """The outputs of both, or None when this lane has just failed."""
+        expected: dict[str, np.ndarray] = {}
+        actual: dict[str, np.ndarray] | None = None
+        with self._blaming_target("cannot run the original"):
+            assert self.original is not None
+            expected = self.original.receive()
+        if self.alive and self.candidate is not None:
+            with self._blaming_candidate("runs the original but not the candidate"):
+                actual = self.candidate.receive()
+        return (expected, actual) if self.alive else None
+
+    def forward(
+        self, arrays: Arrays, *, circumstance: str = ""
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None] | None:
+        """Send and receive; a failure's message names the circumstance."""
+        self._circumstance = circumstance
+        self.send(arrays)
+        answers = self.receive() if self.alive else None
+        self._circumstance = ""
+        return answers
+
+    def fail(self, outcome: Outcome, blame: Blame, message: str) -> None:
+        """Take this lane out, with a check that says why."""
+        target = self.settings.target
+        self.failure = Check(
+            "runs", target.name, outcome, f"{target.name}: {message}", blame, optional=target.optional
+        )
+        self.close()
+
+    def close(self) -> None:
+        for session in (self.original, self.candidate):
+            if session is not None:
+                session.close()
+
+    @contextmanager
+    def _blaming_target(self, what: str) -> Iterator[None]:
+        """The original does not run here: the target's fault, never the candidate's."""
+        try:
+            yield
+        except (Unsupported, ContainedFailure) as error:
+            self._note_log(error)
+            self.fail(
+                Outcome.UNSUPPORTED,
+                Blame.TARGET,
+                f"{what}{self._circumstance}: {_reason(error)}",
+            )
+
+    @contextmanager
+    def _blaming_candidate(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (Unsupported, ContainedFailure) as error:
+            self._note_log(error)
+            self.fail(Outcome.FAIL, Blame.TRANSFORM, f"{what}{self._circumstance}: {_reason(error)}")
+
+    def _note_log(self, error: ModelcheckError) -> None:
+        if isinstance(error, ContainedFailure):
+            self.native_log = error.native_log
+
+
+def start_all(lanes: Sequence[Lane]) -> None:
+    """Start every lane; processes start side by side, since they mostly wait for the disk."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=max(1, len(lanes))) as pool:
+        list(pool.map(Lane.start, lanes))
+
+
+def _reason(error: ModelcheckError) -> str:
+    remedy = f" {error.remedy}" if error.remedy else ""
+    return f"{error.what.rstrip('.')}.{remedy}"

@@ -1,0 +1,79 @@
+"""What one verification is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modelcheck.data import Samples
+from modelcheck.judge import Check, EquivalenceEvidence, Outcome, SpeedEvidence, overall
+from modelcheck.model import Model
+from modelcheck.process import ChildLimits
+from modelcheck.recipe import Judging, TargetSettings
+from modelcheck.targets import OpenCV, Placement
+from modelcheck.transforms import Claim
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One model pair (or one model alone), its samples, and the targets it shall run on."""
+
+    original: Model
+    candidate: Model | None
+    samples: Samples
+    targets: tuple[TargetSettings, ...]
+    claim: Claim = Claim.EXACT
+    judging: Judging = Judging()
+    seed: int = 0
+    child_limits: ChildLimits = ChildLimits()
+
+    @property
+    def speed_checks(self) -> int:
+        """How many targets have a speed limit: the error rate of a FAIL is shared among them."""
+        if self.candidate is None or not self.judging.speed:
+            return 0
+        return sum(t.limits.speed_ratio_required() is not None for t in self.targets)
+
+
+@dataclass(frozen=True)
+class TargetResult:
+    """Everything that was found on one target."""
+
+    settings: TargetSettings
+    checks: tuple[Check, ...]
+    opencv: OpenCV | None = None
+    original: Placement | None = None
+    candidate: Placement | None = None
+    equivalence: EquivalenceEvidence | None = None
+    speed: SpeedEvidence | None = None
+    native_log: str = ""
+
+    @property
+    def outcome(self) -> Outcome:
+        """Of this target by itself, as if it were required."""
+        order = (Outcome.FAIL, Outcome.UNSUPPORTED, Outcome.INCONCLUSIVE, Outcome.PASS)
+        outcomes = {check.outcome for check in self.checks}
+        return next((o for o in order if o in outcomes), Outcome.INCONCLUSIVE)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result of a plan: its checks decide."""
+
+    plan: Plan
+    targets: tuple[TargetResult, ...]
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def checks(self) -> tuple[Check, ...]:
+        return tuple(check for target in self.targets for check in target.checks)
+
+    @property
+    def outcome(self) -> Outcome:
+        return overall(self.checks)
+
+    @property
+    def judges_equivalence(self) -> bool:
+        return self.plan.judging.equivalence

@@ -1,0 +1,137 @@
+"""Checks that run models a second time on the kept samples: repeats, batches, noise floor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from modelcheck import units
+from modelcheck.errors import ContainedFailure, Unsupported
+from modelcheck.judge import Blame, Check, NoiseFloor, Outcome
+from modelcheck.model import Model
+from modelcheck.model.permutation import longest_reduction, permute_channels
+from modelcheck.model.saving import write_private
+from modelcheck.process import Workspace
+from modelcheck.reference import Reference
+from modelcheck.verify.equivalence import Kept, aligned, scale_relative
+from modelcheck.verify.lane import Arrays, Lane
+
+_PERMUTATIONS = 4
+# Rows of a batch are the same sums in another order; a quantized net may round a few the other way.
+_BATCH_SQNR_DB = 40.0
+
+
+def check_repeatable(lane: Lane, kept: Sequence[Kept]) -> Check | None:
+    """Same input, same output: without it no other check means anything. None when it holds."""
+    first = kept[0]
+    answers = lane.forward(first.arrays)
+    if answers is None:
+        return None  # the lane has failed, and says so itself
+    before = (first.original, first.candidate)
+    for who, old, new in zip(("original", "candidate"), before, answers, strict=True):
+        if old is None or new is None:
+            continue
+        again = aligned(new, first.expected)
+        if any(not np.array_equal(old[name], again[name], equal_nan=True) for name in old):
+            error = units.scientific(scale_relative(old, again))
+            return Check(
+                "repeatable",
+                lane.settings.target.name,
+                Outcome.INCONCLUSIVE,
+                f"{lane.settings.target.name}: the {who} gives different outputs for the same input "
+                f"(by {error} of the scale). Nothing can be judged there; remove random operators, "
+                "or report it to OpenCV.",
+                Blame.TARGET if who == "original" else Blame.TRANSFORM,
+                optional=lane.settings.target.optional,
+            )
+    return None
+
+
+def check_batch(lane: Lane, reference: Reference, kept: Sequence[Kept]) -> Check | None:
+    """Rows of a batch equal single rows, for a model whose batch is free.
+
+    None where the model itself ties its batch: onnxruntime refuses the batch, or gives rows that
+    differ from the single ones.
+    """
+    if len(kept) < 2:
+        return None
+    batch = _stack([k.arrays for k in kept])
+    single = _stack([k.expected for k in kept])
+    try:
+        expected = reference.run(batch)
+    except (Unsupported, ContainedFailure):
+        return None
+    if not scale_relative(single, expected) < 1e-3:
+        return None
+    target, n = lane.settings.target, len(kept)
+    answers = lane.forward(batch, circumstance=f" at N={n}")
+    if answers is None:
+        return None
+    fault = _differing_rows(_stack([k.original for k in kept]), aligned(answers[0], expected))
+    who, blame = "original", Blame.TARGET
+    if answers[1] is not None:
+        rows = _stack([k.candidate for k in kept if k.candidate is not None])
+        blame = Blame.TARGET if fault else Blame.TRANSFORM
+        who, fault = "candidate", _differing_rows(rows, aligned(answers[1], expected))
+    if fault is None:
+        message = f"{target.name}: rows of a batch of {n} equal single rows."
+        return Check("batch", target.name, Outcome.PASS, message, optional=target.optional)
+    return Check(
+        "batch",
+        target.name,
+        Outcome.FAIL,
+        f"{target.name}: the {who} at N={n} does not give what it gives at N=1: {fault}. "
+        "Fix the model's batch to 1, or run it one sample at a time there.",
+        blame,
+        optional=target.optional,
+    )
+
+
+def measure_noise_floor(
+    lane: Lane, model: Model, kept: Sequence[Kept], workspace: Workspace, *, seed: int
+) -> NoiseFloor:
+    """Run channel permutations of the original on the lane's target; see judge.NoiseFloor."""
+    largest = 0.0
+    permutable = False
+    measured = 0
+    for i in range(_PERMUTATIONS):
+        permuted = permute_channels(model, seed + i)
+        if not permuted.permuted_groups:
+            break
+        permutable = True
+        assert lane.original is not None
+        path = workspace.path / f"permuted-{i}.onnx"
+        write_private(permuted.model, path)
+        key = f"permuted-{i}"
+        try:
+            lane.original.load(path, lane.files.outputs, key=key)
+            for k in kept:
+                outputs = aligned(lane.original.forward(k.arrays, key=key), k.expected)
+                error = scale_relative(k.original, outputs)
+                largest = max(largest, error if np.isfinite(error) else 0.0)
+            lane.original.unload(key)
+            measured += 1
+        except (Unsupported, ContainedFailure):
+            break  # an equivalent model that the target cannot run says nothing about noise
+        finally:
+            path.unlink(missing_ok=True)
+    return NoiseFloor(measured, largest, longest_reduction(model), permutable and measured > 0)
+
+
+def _stack(samples: Sequence[Arrays]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([s[name] for s in samples]) for name in samples[0]}
+
+
+def _differing_rows(single: Arrays, batch: Arrays) -> str | None:
+    """What is wrong with a batch's outputs, or None."""
+    for name, rows in single.items():
+        if name not in batch or batch[name].shape != rows.shape:
+            got = batch[name].shape if name in batch else "nothing"
+            return f"output '{name}' has the shape {got} instead of {rows.shape}"
+        noise = float(np.square(batch[name].astype(np.float64) - rows).sum())
+        signal = float(np.square(rows.astype(np.float64)).sum())
+        if noise and not (signal / noise >= 10 ** (_BATCH_SQNR_DB / 10)):
+            db = 10 * np.log10(signal / noise) if signal else -np.inf
+            return f"output '{name}' differs by {units.decibels(float(db))} SQNR"
+    return None

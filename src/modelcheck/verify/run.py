@@ -1,0 +1,309 @@
+"""The orchestrator: a plan goes in, events come out, the last one with the result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+from modelcheck.errors import ContainedFailure, InvalidInput, Unsupported
+from modelcheck.judge import (
+    Blame,
+    Check,
+    EquivalenceCase,
+    EquivalenceEvidence,
+    NoiseFloor,
+    Outcome,
+    SpeedEvidence,
+    judge_equivalence,
+    judge_speed,
+    measure_speed,
+    needs_noise_floor,
+)
+from modelcheck.judge.limits import MIN_AGREEMENT
+from modelcheck.model.float32 import as_float32
+from modelcheck.model.permutation import longest_reduction
+from modelcheck.model.saving import write_private
+from modelcheck.process import Workspace
+from modelcheck.recipe import Baseline, TargetSettings
+from modelcheck.reference import Reference
+from modelcheck.targets import Engine
+from modelcheck.verify import probes
+from modelcheck.verify.equivalence import Tally, class_outputs, stream
+from modelcheck.verify.events import Event, Progressed, StageStarted, Verified, Warned
+from modelcheck.verify.lane import Arrays, Files, Lane, start_all
+from modelcheck.verify.plan import Plan, TargetResult, Verification
+from modelcheck.verify.timing import Timer, TimingRequest, original_latency_s
+
+_FASTER_ELSEWHERE = 1.1
+
+
+def verify(plan: Plan) -> Iterator[Event]:
+    """Judge a candidate against its original (or an original alone) on every target.
+
+    Raises ModelcheckError for what is nobody's verdict: data that do not fit, a reference that
+    cannot run. What befalls a target or the candidate becomes a check instead.
+    """
+    start_s = time.monotonic()
+    with Workspace() as workspace:
+        run = _Run(plan, workspace)
+        yield from run.equivalence()
+        yield from run.speed()
+        result = run.result(time.monotonic() - start_s)
+    for warning in result.warnings:
+        yield Warned(warning)
+    yield Verified(result)
+
+
+@dataclass
+class _Run:
+    """The state of one verification, stage after stage."""
+
+    plan: Plan
+    workspace: Workspace
+    warnings: list[str] = field(default_factory=list)
+    lanes: list[Lane] = field(default_factory=list)
+    tallies: dict[int, Tally] = field(default_factory=dict)
+    checks: dict[int, list[Check]] = field(default_factory=dict)
+    kept_inputs: list[Arrays] = field(default_factory=list)
+    speeds: dict[int, SpeedEvidence] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.files = self._write_files()
+        self.lanes = [Lane(t, self.files, self.plan.child_limits) for t in self.plan.targets]
+        self.checks = {i: [] for i in range(len(self.lanes))}
+
+    def equivalence(self) -> Iterator[Event]:
+        """Start everything, stream the samples, probe, judge; then close the processes.
+
+        Where only speed is judged one sample still goes through, to see that the models run.
+        """
+        plan = self.plan
+        samples = plan.samples if plan.judging.equivalence else plan.samples.select(range(1))
+        yield StageStarted("starting", None)
+        with ExitStack() as stack:
+            reference = stack.enter_context(Reference(limits=plan.child_limits))
+            stack.callback(lambda: [lane.close() for lane in self.lanes])
+            start_all(self.lanes)
+            self._open_reference(reference)
+            if not any(lane.alive for lane in self.lanes):
+                return
+            outputs = [spec.name for spec in plan.original.signature.outputs]
+            classes = self._class_outputs(reference, samples)
+            self.tallies = {
+                i: Tally(outputs, classes, plan.candidate is None) for i in range(len(self.lanes))
+            }
+            yield StageStarted("running", samples.count)
+            for done in stream(samples, reference, self.lanes, self.tallies):
+                yield Progressed(done)
+            self._keep_inputs()
+            if plan.judging.equivalence:
+                yield from self._judge_lanes(reference)
+
+    def speed(self) -> Iterator[Event]:
+        """Time every target whose models ran; judge where a limit asks for it."""
+        plan = self.plan
+        if not plan.judging.speed or not self.kept_inputs:
+            return
+        baseline = yield from self._baseline()
+        for i, lane in enumerate(self.lanes):
+            if not lane.alive:
+                continue
+            request = self._timing_request(lane.settings, baseline)
+            yield StageStarted(f"timing {lane.settings.target.name}", None)
+            timer = Timer(request)
+            try:
+                for done in timer.run():
+                    yield Progressed(done)
+            except (Unsupported, ContainedFailure) as error:
+                lane.fail(Outcome.UNSUPPORTED, Blame.TARGET, f"a timing worker failed: {error.what}")
+                continue
+            case = timer.case()
+            evidence = measure_speed(case)
+            if evidence is not None:
+                self.speeds[i] = evidence
+            if request.required is not None:
+                self.checks[i].append(judge_speed(case))
+        self._warn_of_faster_engines()
+
+    def result(self, seconds: float) -> Verification:
+        results = []
+        for i, lane in enumerate(self.lanes):
+            checks = tuple(self.checks[i]) + ((lane.failure,) if lane.failure else ())
+            found = (c.evidence for c in checks if isinstance(c.evidence, EquivalenceEvidence))
+            results.append(
+                TargetResult(
+                    settings=lane.settings,
+                    checks=checks,
+                    opencv=lane.opencv,
+                    original=lane.original_placement,
+                    candidate=lane.candidate_placement,
+                    equivalence=next(found, None),
+                    speed=self.speeds.get(i),
+                    native_log=lane.native_log,
+                )
+            )
+        return Verification(self.plan, tuple(results), tuple(self.warnings), seconds)
+
+    def _write_files(self) -> Files:
+        plan, folder = self.plan, self.workspace.path
+        write_private(plan.original, folder / "original.onnx")
+        candidate = None
+        if plan.candidate is not None:
+            candidate = folder / "candidate.onnx"
+            write_private(plan.candidate, candidate)
+        outputs = tuple(spec.name for spec in plan.original.signature.outputs)
+        return Files(folder / "original.onnx", candidate, outputs)
+
+    def _open_reference(self, reference: Reference) -> None:
+        """Check the candidate (the original was checked when it was loaded) and open the reference."""
+        exact = as_float32(self.plan.original)
+        path = self.files.original
+        if exact is not self.plan.original:
+            path = self.workspace.path / "float32.onnx"
+            write_private(exact, path)
+        reference.check(self.files.original)
+        if self.files.candidate is not None:
+            try:
+                reference.check(self.files.candidate)
+            except (InvalidInput, Unsupported) as error:
+                for lane in self.lanes:
+                    if lane.alive:
+                        lane.fail(
+                            Outcome.FAIL, Blame.TRANSFORM, f"the candidate is invalid: {error.what}"
+                        )
+        reference.load(path)
+
+    def _class_outputs(self, reference: Reference, samples: object) -> frozenset[str]:
+        plan = self.plan
+        first = next(iter(plan.samples))
+        shapes = {name: a.shape for name, a in reference.run(first.arrays).items()}
+        limits = [t.limits.equivalence for t in plan.targets]
+        declared = any(
+            term.kind == MIN_AGREEMENT
+            for limit in limits if limit is not None
+            for all_of in limit.any_of
+            for term in all_of
+        )  # fmt: skip
+        return class_outputs(
+            shapes,
+            _behind_softmax(plan),
+            declared=declared,
+            labelled=plan.samples.labels is not None,
+        )
+
+    def _keep_inputs(self) -> None:
+        tally = max(self.tallies.values(), key=lambda t: len(t.kept))
+        self.kept_inputs = [kept.arrays for kept in tally.kept]
+
+    def _judge_lanes(self, reference: Reference) -> Iterator[Event]:
+        yield StageStarted("checking repeats, batches and noise", len(self.lanes))
+        batch_is_free = all(s.batch_is_free for s in self.plan.original.signature.inputs)
+        for i, lane in enumerate(self.lanes):
+            kept = self.tallies[i].kept
+            if lane.alive and kept:
+                self._add(i, probes.check_repeatable(lane, kept))
+            if lane.alive and kept and batch_is_free:
+                self._add(i, probes.check_batch(lane, reference, kept))
+            if self.tallies[i].samples:
+                self.checks[i].insert(0, self._judge(i))
+            yield Progressed(i + 1)
+
+    def _judge(self, i: int) -> Check:
+        case = self._case(i, None)
+        if self.lanes[i].alive and needs_noise_floor(case):
+            floor = probes.measure_noise_floor(
+                self.lanes[i], self.plan.original, self.tallies[i].kept, self.workspace,
+                seed=self.plan.seed,
+            )  # fmt: skip
+            case = self._case(i, floor)
+        return judge_equivalence(case)
+
+    def _case(self, i: int, floor: NoiseFloor | None) -> EquivalenceCase:
+        plan, tally = self.plan, self.tallies[i]
+        settings = plan.targets[i]
+        transform_drift = tally.transform_drift
+        return EquivalenceCase(
+            target=settings.target.name,
+            claim=plan.claim,
+            target_drift=tally.target_drift.result(),
+            transform_drift=None if transform_drift is None else transform_drift.result(),
+            total=tally.total.result(),
+            judged_samples=tally.samples,
+            limit=settings.limits.equivalence,
+            target_agreement={k: a.result() for k, a in tally.target_agreement.items()},
+            total_agreement={k: a.result() for k, a in tally.total_agreement.items()},
+            noise_floor=floor,
+            reduction_length=longest_reduction(plan.original),
+            synthetic=plan.samples.synthetic,
+            optional=settings.target.optional,
+        )
+
+    def _add(self, i: int, check: Check | None) -> None:
+        if check is not None:
+            self.checks[i].append(check)
+
+    def _baseline(self) -> Iterator[Event]:
+        """With --baseline best: the engine on which the original is fastest."""
+        if self.plan.judging.baseline is not Baseline.BEST or self.plan.candidate is None:
+            return None
+        yield StageStarted("finding the original's fastest engine", len(self.lanes))
+        latencies = {}
+        for i, lane in enumerate(self.lanes):
+            if lane.alive:
+                latencies[i] = original_latency_s(
+                    lane.settings, self.files, self.kept_inputs[0], self.plan.child_limits
+                )
+            yield Progressed(i + 1)
+        return self.lanes[min(latencies, key=latencies.__getitem__)].settings if latencies else None
+
+    def _timing_request(
+        self, settings: TargetSettings, baseline: TargetSettings | None
+    ) -> TimingRequest:
+        plan = self.plan
+        other: Engine | None = None
+        note = None
+        if baseline is not None and baseline.target != settings.target:
+            other = baseline.target.engine
+            note = f"The original ran on {baseline.target.name}, where it is fastest"
+        required = settings.limits.speed_ratio_required() if plan.candidate is not None else None
+        return TimingRequest(
+            settings=settings,
+            files=self.files,
+            samples=self.kept_inputs,
+            required=required,
+            checks=plan.speed_checks,
+            budget_s=plan.judging.time_budget_s,
+            seed=plan.seed,
+            limits=plan.child_limits,
+            baseline=other,
+            note=note,
+        )
+
+    def _warn_of_faster_engines(self) -> None:
+        if self.plan.judging.baseline is Baseline.BEST or len(self.speeds) < 2:
+            return
+        fastest = min(self.speeds, key=lambda i: self.speeds[i].original_latency_s)
+        name = self.lanes[fastest].settings.target.name
+        best_s = self.speeds[fastest].original_latency_s
+        for i, speed in self.speeds.items():
+            ratio = speed.original_latency_s / best_s
+            if i != fastest and ratio > _FASTER_ELSEWHERE:
+                self.warnings.append(
+                    f"{self.lanes[i].settings.target.name}: the original is {ratio:.2f}x as fast on "
+                    f"{name}; --baseline best compares with that."
+                )
+
+
+def _behind_softmax(plan: Plan) -> frozenset[str]:
+    """Outputs that a Softmax or LogSoftmax makes, perhaps reshaped."""
+    names = set()
+    for value in plan.original.graph.outputs:
+        node = value.producer()
+        while node is not None and node.op_type in {"Identity", "Reshape", "Flatten", "Squeeze", "Cast"}:
+            source = node.inputs[0]
+            node = None if source is None else source.producer()
+        if node is not None and node.op_type in {"Softmax", "LogSoftmax"}:
+            names.add(str(value.name))
+    return frozenset(names)
