@@ -8,6 +8,7 @@ The bounds are exact: they hold at least as often as promised, however few the s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,9 +127,8 @@ _NO_CLASS = -(2**62)  # unlike any class index or label, -1 for 'unknown' includ
 
 def _top_classes(output: Array, indices: bool) -> npt.NDArray[np.int64]:
     """The class of each row: arg max over axis 1, or the entry itself where it is an index."""
-    rows = output.reshape(len(output), -1).astype(np.float64)
-    bounded: Array = np.abs(rows) <= LARGEST_FINITE
-    finite = bounded.all(axis=1)
+    rows = output.reshape(len(output), math.prod(output.shape[1:])).astype(np.float64)
+    finite: Array = np.all(np.abs(rows) <= LARGEST_FINITE, axis=1)
     if indices:
         top = np.where(finite[:, None], rows, _NO_CLASS)[:, 0].astype(np.int64)
     else:

@@ -127,11 +127,7 @@ class OutputComparison:
             cosine=_cosine(signal, self._actual_energy, noise) if usable else 0.0,
             worst_sample=-self._worst[1] if self._worst else None,
             worst_sample_error=_quotient(worst.max_abs, self._scale),
-            worst_sample_sqnr_db=(
-                -math.inf
-                if worst.non_finite
-                else _sqnr_db(float(worst.signal.sum()), float(worst.noise.sum()))
-            ),
+            worst_sample_sqnr_db=_sqnr_db(float(worst.signal.sum()), float(worst.noise.sum())),
             worst_channel=channel,
             worst_channel_error=(
                 0.0 if channel is None else _quotient(float(self._peak[channel]), self._scale)
@@ -196,7 +192,9 @@ def _quotient(error: float, scale: float) -> float:
 def _sqnr_db(signal: float, noise: float) -> float:
     if noise == 0:
         return math.inf
-    return 10 * math.log10(signal / noise) if signal > 0 else -math.inf
+    if signal == 0 or noise == math.inf:
+        return -math.inf
+    return 10 * math.log10(signal / noise)
 
 
 def _cosine(expected_energy: float, actual_energy: float, noise: float) -> float:

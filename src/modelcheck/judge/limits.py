@@ -186,6 +186,6 @@ def _positive(key: str, value: float, example: str) -> None:
 
 def _checked_fraction(key: str, value: float, example: str) -> float:
     if not 0 <= value <= 1:  # NaN too
-        meant = f"Did you mean {value / 100:g} ({value:g} %)?" if 1 < value <= 100 else example
+        meant = f"Did you mean {value / 100:g} ({value:g} %)?" if 2 <= value <= 100 else example
         raise UsageError(f"{value:g} is not a fraction between 0 and 1.", where=key, remedy=meant)
     return value

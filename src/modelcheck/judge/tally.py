@@ -24,7 +24,11 @@ _BLOCK = 16_384  # float64 elements: three blocks fit a 1 MiB L2 cache
 
 @dataclass(frozen=True, slots=True)
 class SampleTally:
-    """The sums of one sample. Elements not finite on either side are counted and left out."""
+    """The sums of one sample.
+
+    An element that is not finite in the reference is counted and left out; one that is not
+    finite in actual alone makes the noise and the peak of its channel infinite.
+    """
 
     elements: int
     scale: float  # max |expected|
@@ -43,8 +47,8 @@ class SampleTally:
 
     @property
     def max_abs(self) -> float:
-        """Largest absolute difference; infinite where actual alone is not finite."""
-        return math.inf if self.non_finite else float(self.peak.max(initial=0.0))
+        """Largest absolute difference."""
+        return float(self.peak.max(initial=0.0))
 
     @property
     def noise_to_signal(self) -> float:
@@ -76,7 +80,7 @@ def tally(expected: Array, actual: Array) -> SampleTally:
             top, energy = _largest(xs), float(np.vdot(ys, ys))
             # The energy bounds every element of ys, and NaN fails both comparisons.
             if not (top <= LARGEST_FINITE and energy <= LARGEST_FINITE**2):
-                missed, absent = _drop_non_finite(xs, ys)
+                missed, absent = _mark_non_finite(xs, ys)
                 non_finite, expected_non_finite = non_finite + missed, expected_non_finite + absent
                 top, energy = _largest(xs), float(np.vdot(ys, ys))
             scale = max(scale, top)
@@ -116,10 +120,10 @@ def _row_energy(block: Array) -> Array:
     return energy
 
 
-def _drop_non_finite(expected: Array, actual: Array) -> tuple[int, int]:
-    """Zero both where either is not finite; count (actual alone, expected)."""
+def _mark_non_finite(expected: Array, actual: Array) -> tuple[int, int]:
+    """Count (actual alone, expected), making the former infinite and both zero at the latter."""
     absent = ~(np.abs(expected) <= LARGEST_FINITE)
     missed = ~(np.abs(actual) <= LARGEST_FINITE) & ~absent
-    expected[absent | missed] = 0.0
-    actual[absent | missed] = 0.0
+    expected[absent] = actual[absent] = 0.0
+    actual[missed] = math.inf
     return int(missed.sum()), int(absent.sum())

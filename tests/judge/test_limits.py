@@ -1,0 +1,132 @@
+"""Limits say what they mean, and refuse what cannot be meant."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelcheck.errors import UsageError
+from modelcheck.judge import (
+    Limits,
+    NoiseFloor,
+    default_limit,
+    limit_of,
+    lower_bound,
+    parse_fraction,
+    parse_limit,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "described"),
+    [
+        ("min-sqnr=25", "SQNR >= 25 dB"),
+        ("min-agreement=0.99|min-sqnr=25", "agreement >= 99 % or SQNR >= 25 dB"),
+        ("min-agreement=99.9%", "agreement >= 99.9 %"),
+        (
+            " max-error = 1e-3 , min-sqnr=30 ",
+            "max error <= 0.001 of the scale and SQNR >= 30 dB",
+        ),
+    ],
+)
+def test_a_limit_is_described_in_the_words_of_the_field(text, described):
+    assert parse_limit(text).describe() == described
+
+
+def test_defaults_are_those_of_the_documentation_and_say_so():
+    assert default_limit("precision").describe() == "SQNR >= 40 dB (default)"
+    assert default_limit("lossy").describe() == "SQNR >= 25 dB or agreement >= 99 % (default)"
+    assert "noise floor" in default_limit("exact").describe()
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "remedy"),
+    [
+        ("min-agreement=99", "min-agreement", "0.99"),
+        ("min-agreement=150%", "min-agreement", "Write"),
+        ("min-agreement=0", "min-agreement", "Write"),
+        ("min-sqnr=nan", "min-sqnr", "Write"),
+        ("min-sqnr=inf", "min-sqnr", "Write"),
+        ("max-error=-1e-3", "max-error", "Write"),
+        ("max-error=0", "max-error", "Write"),
+        ("max-error=small", "small", "Write"),
+        ("min-sqrn=25", "min-sqrn", "Did you mean 'min-sqnr'?"),
+        ("noise-floor=1", "noise-floor", "limits are"),
+        ("min-sqnr=25,min-sqnr=30", "twice", "stricter"),
+        ("min-sqnr=25|", "=", "Write"),
+        ("", "=", "Write"),
+    ],
+)
+def test_a_limit_that_cannot_be_meant_is_refused_with_a_remedy(text, key, remedy):
+    with pytest.raises(UsageError) as refused:
+        parse_limit(text)
+    assert key in str(refused.value)
+    assert remedy in refused.value.remedy
+
+
+def test_separate_options_must_all_hold():
+    assert limit_of(min_sqnr=30, min_agreement=0.99) == parse_limit(
+        "min-agreement=0.99,min-sqnr=30"
+    )
+    assert limit_of() is None
+    with pytest.raises(UsageError, match="99 is not a fraction"):
+        limit_of(min_agreement=99)
+
+
+def test_an_unknown_claim_is_refused():
+    with pytest.raises(UsageError) as refused:
+        default_limit("exakt")
+    assert refused.value.remedy == "Did you mean 'exact'?"
+
+
+def test_fractions_are_typed_with_or_without_percent():
+    assert parse_fraction("3%", key="max-slowdown") == 0.03
+    assert parse_fraction(" 0.03 ", key="max-slowdown") == 0.03
+    with pytest.raises(UsageError) as refused:
+        parse_fraction("3", key="max-slowdown")
+    assert "0.03" in refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"min_speedup": 0.0},
+        {"min_speedup": -1.5},
+        {"min_speedup": math.nan},
+        {"max_slowdown": 0.0},
+        {"max_slowdown": 3.0},
+        {"max_slowdown": math.nan},
+    ],
+)
+def test_a_speed_budget_that_cannot_be_meant_is_refused(declared):
+    with pytest.raises(UsageError) as refused:
+        Limits(**declared)
+    assert refused.value.remedy
+
+
+def test_the_stricter_speed_limit_is_required():
+    assert Limits().speed_ratio_required() is None
+    assert Limits(max_slowdown=0.03).speed_ratio_required() == 0.97
+    assert Limits(min_speedup=1.5, max_slowdown=0.03).speed_ratio_required() == 1.5
+    assert Limits(min_speedup=0.9, max_slowdown=0.03).speed_ratio_required() == 0.97
+
+
+def test_limits_describe_all_that_is_declared():
+    limits = Limits(parse_limit("min-sqnr=25"), min_speedup=1.5, max_slowdown=0.03)
+    assert limits.describe() == "SQNR >= 25 dB; speed-up >= 1.50x; slowdown <= 3 %"
+    assert Limits().describe() == "nothing declared"
+
+
+@given(st.floats(0, 1e6), st.integers(1, 10**12))
+def test_a_noise_floor_lies_between_its_lower_bound_and_one_percent(largest, length):
+    floor = NoiseFloor(4, largest, length, permutable=True)
+    assert lower_bound(length) <= floor.limit <= 1e-2
+    assert floor.limit >= min(8 * largest, 1e-2)
+
+
+def test_a_noise_floor_says_where_it_comes_from():
+    assert "4 permutations" in NoiseFloor(4, 1e-6, 576, permutable=True).describe()
+    assert "no channels to permute" in NoiseFloor(0, 0.0, 576, permutable=False).describe()
+    with pytest.raises(ValueError, match="finite"):
+        NoiseFloor(4, math.nan, 576, permutable=True)
