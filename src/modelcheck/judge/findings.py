@@ -129,30 +129,35 @@ def _judge_error(
     view: View, output: OutputEvidence, limit: float, transform_limit: float
 ) -> Finding:
     """Both the error from the reference and, where it counts, that from the original there."""
-    findings = [_error_finding("max error", error_of(output), limit)]
+    findings = [_error_finding("max error", output, limit)]
     if view.transform is not None:
         moved = view.transform.output(output.name)
         if moved is None:
             return Finding(Outcome.INCONCLUSIVE, "not compared with the original there")
-        drift = _error_finding("error from the original there", error_of(moved), transform_limit)
+        drift = _error_finding("max error from the original there", moved, transform_limit)
         findings.insert(0, drift)
     return _combine(findings, max, " and ")
 
 
-def _error_finding(what: str, error: float, limit: float) -> Finding:
+def _error_finding(what: str, output: OutputEvidence, limit: float) -> Finding:
+    error = error_of(output)
     holds = error <= limit
+    of = "of the scale" if output.scale > 0 else "(reference all zero)"
     sign = "<=" if holds else ">"
-    text = f"{what} {units.scientific(error)} {sign} {units.scientific(limit)}"
+    text = f"{what} {units.scientific(error)} {of} {sign} {units.scientific(limit)}"
     return Finding(Outcome.PASS if holds else Outcome.FAIL, text)
 
 
 def _judge_sqnr(term: Term, view: View, output: OutputEvidence) -> Finding:
-    if output.scale > 0:
+    if output.max_abs == 0:
+        figure = "outputs equal, SQNR"
+    elif output.scale > 0:
         figure = f"SQNR {units.decibels(output.sqnr_db)}"
     else:
         figure = f"reference all zero, max abs {units.scientific(output.max_abs)}"
     holds = sqnr_holds(output, term.value)
-    text = f"{figure} {'>=' if holds else '<'} {term.value:g} dB"
+    of = "" if output.scale > 0 else " of scale 1"
+    text = f"{figure} {'>=' if holds else '<'} {term.value:g} dB{of}"
     if view.samples >= SQNR_SAMPLES:
         return Finding(Outcome.PASS if holds else Outcome.FAIL, text)
     if not sqnr_holds(output, term.value - _CLEARLY_BELOW_DB):

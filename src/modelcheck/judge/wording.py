@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from modelcheck import units
@@ -32,7 +32,7 @@ def equivalence_message(
     if others > 0 and outcome is not Outcome.PASS:
         what += f" (and {units.plural(others, 'other output')})"
     remark = _remark(outcome, blame, evidence)
-    remedy = told.remedy or _remedy(outcome, blame, evidence.tightest)
+    remedy = told.remedy or _remedy(outcome, blame, evidence)
     return " ".join(f"{part}." for part in (f"{where}: {what}", remark, remedy) if part)
 
 
@@ -70,7 +70,7 @@ def _remark(outcome: Outcome, blame: Blame, evidence: EquivalenceEvidence) -> st
         remarks.append("The candidate repairs the target: the original there is beyond the limit")
     if outcome is Outcome.FAIL and blame is Blame.TARGET:
         remarks.append("The original itself is wrong on this target")
-    if evidence.noise_floor is not None:
+    if evidence.noise_floor is not None and evidence.claim == "exact":
         remarks.append(_capitalized(evidence.noise_floor.describe()))
     if outcome is Outcome.PASS and evidence.synthetic:
         remarks.append("Judged on synthetic inputs")
@@ -79,15 +79,18 @@ def _remark(outcome: Outcome, blame: Blame, evidence: EquivalenceEvidence) -> st
     return ". ".join(remarks)
 
 
-def _remedy(outcome: Outcome, blame: Blame, tightest: Mapping[str, float]) -> str:
-    proven = " or ".join(f"{kind}={value:g}" for kind, value in tightest.items() if value > 0)
+def _remedy(outcome: Outcome, blame: Blame, evidence: EquivalenceEvidence) -> str:
+    limits = (f"{kind}={value:g}" for kind, value in evidence.tightest.items() if value > 0)
+    tightest = f"The tightest limit that would pass: {' or '.join(limits)}"
     if outcome is Outcome.PASS:
-        return f"The tightest limit that would pass: {proven}" if proven else "No error at all"
+        return tightest if any(evidence.tightest.values()) else "Nothing to do: no error at all"
     if blame is Blame.TARGET:
         return "Judge on another engine or target, or report the difference to OpenCV"
-    if proven:
-        return f"Use milder steps or leave layers out; what would pass: {proven}"
-    return "Leave out the step that broke it: no limit would pass"
+    if not evidence.tightest:
+        return "Leave out the step that broke it: no limit would pass"
+    if evidence.claim == "exact":
+        return f"Leave out the step that does more than round, or claim less. {tightest}"
+    return f"Use milder steps, or leave layers out. {tightest}"
 
 
 def _capitalized(text: str) -> str:
