@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -11,6 +11,7 @@ import numpy as np
 
 from modelcheck.errors import UsageError
 from modelcheck.model import Model
+from modelcheck.reference.activations import Range
 
 
 class Claim(StrEnum):
@@ -33,11 +34,24 @@ class Claim(StrEnum):
 class Activations(Protocol):
     """Intermediate tensors of a model on the calibration samples, streamed.
 
-    Yields one mapping a sample, from value name to array (with its batch axis). Only one sample's
-    tensors are alive at a time, so calibration runs in constant memory. May be called repeatedly.
+    A call yields one mapping a sample, from value name to array (with its batch axis). `ranges`
+    gives, for each tensor, the interval that holds the share `inside` of its elements over all
+    samples. Only one sample's tensors are alive at a time, so both run in constant memory, and
+    both may be asked repeatedly.
     """
 
-    def __call__(self, model: Model, names: tuple[str, ...]) -> Iterator[Mapping[str, np.ndarray]]: ...
+    def __call__(
+        self, model: Model, names: Sequence[str]
+    ) -> Iterator[Mapping[str, np.ndarray]]: ...
+
+    def ranges(
+        self,
+        model: Model,
+        names: Sequence[str],
+        *,
+        inside: float = 1.0,
+        progress: Callable[[float], None] = ...,
+    ) -> Mapping[str, Range]: ...
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,61 @@
+"""Models that also give out what happens inside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from modelcheck.errors import InvalidInput
+from modelcheck.model import Model
+
+
+def with_values(model: Model, names: Sequence[str]) -> tuple[Model, list[str]]:
+    """The model with these tensors as its only outputs, and the names they have as outputs."""
+    edited = model.edit()
+    values = _values(edited.graph, names)
+    edited.graph.outputs.clear()
+    outputs = []
+    for i, value in enumerate(values):
+        # A graph input or initializer cannot be an output under its own name everywhere.
+        output = _append(edited.graph, "Identity", value, f"value:{i}")
+        outputs.append(output)
+    edited.graph.outputs.extend(outputs)
+    return _unchecked(edited, model), [str(output.name) for output in outputs]
+
+
+def with_ranges(model: Model, names: Sequence[str]) -> Model:
+    """The model with 'minimum:i', 'maximum:i' and 'shape:i' of the i-th tensor as its outputs.
+
+    The extremes are taken inside the network, so that no tensor leaves it.
+    """
+    edited = model.edit()
+    values = _values(edited.graph, names)
+    edited.graph.outputs.clear()
+    for i, value in enumerate(values):
+        for op, kind in (("ReduceMin", "minimum"), ("ReduceMax", "maximum")):
+            output = _append(edited.graph, op, value, f"{kind}:{i}", keepdims=0)
+            edited.graph.outputs.append(output)
+        edited.graph.outputs.append(_append(edited.graph, "Shape", value, f"shape:{i}"))
+    return _unchecked(edited, model)
+
+
+def _append(graph: ir.Graph, op: str, value: ir.Value, name: str, **attributes: int) -> ir.Value:
+    node = ir.node(op, [value], attributes)
+    node.outputs[0].name = name
+    graph.append(node)
+    return node.outputs[0]
+
+
+def _values(graph: ir.Graph, names: Sequence[str]) -> list[ir.Value]:
+    known = {value.name: value for value in (*graph.inputs, *graph.initializers.values())}
+    known.update((output.name, output) for node in graph for output in node.outputs)
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise InvalidInput(f"has no tensor '{missing[0]}'", where=graph.name or "the graph")
+    return [known[name] for name in names]
+
+
+def _unchecked(edited: ir.Model, model: Model) -> Model:
+    """Not frozen: its outputs carry no type, which onnxruntime infers; it is never given out."""
+    return Model(edited, model.name)
