@@ -1,0 +1,20 @@
+"""Samples: arrays, image folders with preprocessing, labels, seeded synthetic inputs."""
+
+from modelcheck.data.arrays import from_arrays
+from modelcheck.data.opening import open_samples
+from modelcheck.data.preprocessing import Preprocessing
+from modelcheck.data.samples import Sample, Samples, batched
+from modelcheck.data.shapes import concrete_shapes
+from modelcheck.data.splitting import SplitSamples, split
+
+__all__ = [
+    "Preprocessing",
+    "Sample",
+    "Samples",
+    "SplitSamples",
+    "batched",
+    "concrete_shapes",
+    "from_arrays",
+    "open_samples",
+    "split",
+]

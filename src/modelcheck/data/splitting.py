@@ -1,0 +1,99 @@
+"""Which samples calibrate and which are judged: never the same ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelcheck.data.samples import Samples
+from modelcheck.errors import NotEnoughEvidence, UsageError
+from modelcheck.units import plural
+
+MAX_CALIBRATION = 100
+MAX_PART = 3  # calibration takes at most one part in three
+
+
+@dataclass(frozen=True)
+class SplitSamples:
+    """The samples to judge by and to calibrate with; `text` says so on one line."""
+
+    judged: Samples
+    calibration: Samples | None
+    dropped: int
+    text: str
+
+
+def split(
+    data: Samples,
+    calibration: Samples | None,
+    needs_calibration: bool,
+    *,
+    allow_synthetic: bool = False,
+) -> SplitSamples:
+    """Part samples into calibration and judging, disjoint by content.
+
+    Without `calibration`, `data` is split: the samples with the smallest SHA-256 calibrate, at
+    most a third and at most 100, so the choice does not depend on names or order, and equal
+    samples stay together. With it, samples equal to one of it are dropped from judging.
+    Raises NotEnoughEvidence when nothing is left, UsageError for synthetic calibration.
+    """
+    if not needs_calibration:
+        text = f"{plural(data.count, 'sample')} judged"
+        if calibration is not None:
+            text += "; nothing calibrates, so calibration data are unused"
+        return SplitSamples(data, None, 0, text)
+    source = data if calibration is None else calibration
+    if source.synthetic and not allow_synthetic:
+        raise UsageError(
+            "calibrating on synthetic inputs fits the model to noise",
+            where="calibration",
+            remedy="Give representative samples with --data or --calibration-data, or accept it "
+            "with --allow-synthetic.",
+        )
+    return _halve(data) if calibration is None else _without(data, calibration)
+
+
+def _halve(data: Samples) -> SplitSamples:
+    digests = data.digests()
+    room = min(data.count // MAX_PART, MAX_CALIBRATION)
+    equal: dict[str, list[int]] = {}
+    for index, digest in enumerate(digests):
+        equal.setdefault(digest, []).append(index)
+    chosen: set[int] = set()
+    for digest in sorted(equal):
+        if len(chosen) + len(equal[digest]) <= room:
+            chosen.update(equal[digest])
+    if not chosen:
+        raise NotEnoughEvidence(
+            f"{plural(data.count, 'sample')} ({len(equal)} different) cannot be split into "
+            "calibration and judging",
+            where=data.origin,
+            remedy="Give more samples, or separate ones with --calibration-data.",
+        )
+    judged = data.select(i for i in range(data.count) if i not in chosen)
+    part = data.select(sorted(chosen))
+    text = (
+        f"{part.count:,} of {plural(data.count, 'sample')} calibrate, chosen by a hash of their "
+        f"content; the other {judged.count:,} are judged"
+    )
+    return SplitSamples(judged, part, 0, text)
+
+
+def _without(data: Samples, calibration: Samples) -> SplitSamples:
+    if data.digest_of == calibration.digest_of:
+        known, mine = set(calibration.digests()), data.digests()
+    else:
+        known, mine = set(calibration.array_digests()), data.array_digests()
+    keep = [i for i, digest in enumerate(mine) if digest not in known]
+    dropped = data.count - len(keep)
+    if not keep:
+        raise NotEnoughEvidence(
+            f"all {plural(data.count, 'sample')} are calibration samples too, so none is left to "
+            "judge by",
+            where=data.origin,
+            remedy="Give other samples with --data or with --calibration-data.",
+        )
+    judged = data.select(keep) if dropped else data
+    text = f"{plural(calibration.count, 'sample')} calibrate, {judged.count:,} are judged"
+    if dropped:
+        text += f"; {dropped:,} that are in both were dropped from judging"
+    return SplitSamples(judged, calibration, dropped, text)
