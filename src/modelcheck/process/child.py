@@ -138,8 +138,13 @@ class Child:
         except BrokenPipeError:
             raise self._post_mortem() from None
 
-    def receive(self) -> Answer:
-        """The answer to the last request sent."""
+    def receive(self, *, timeout_s: float | None = None) -> Answer:
+        """The answer to the last request sent.
+
+        A caller that did other work since `send` gives a time-out that runs from here.
+        """
+        if timeout_s is not None:
+            self._deadline = time.monotonic() + timeout_s
         try:
             fields, arrays = frames.read_frame(_Reader(self))
         except frames.FrameError:
