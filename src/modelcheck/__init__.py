@@ -1,0 +1,80 @@
+"""modelcheck: optimize ONNX models for cv2.dnn, and prove that they are still the same model.
+
+Names are imported when they are first used, so that `import modelcheck` is light:
+
+    import modelcheck as mc
+
+    model = mc.load("net.onnx")
+    small = mc.chain(mc.fold_batchnorm(), mc.prune_weights(amount=0.5))(model)
+    samples = mc.open_samples("images/", model.signature)
+    *_, last = mc.verify(mc.Plan(model, small, samples, (mc.TargetSettings(mc.Target()),)))
+    last.result.outcome
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOMES = {
+    "modelcheck.data": ("Preprocessing", "Samples", "open_samples"),
+    "modelcheck.errors": ("ModelcheckError",),
+    "modelcheck.judge": ("Limits", "Outcome", "parse_limit"),
+    "modelcheck.model": ("Model", "Signature", "load", "save"),
+    "modelcheck.recipe": ("TargetSettings", "apply_steps", "load_recipe"),
+    "modelcheck.targets": ("Target",),
+    "modelcheck.transforms": (
+        "Claim",
+        "Context",
+        "Transform",
+        "build",
+        "chain",
+        "fold_batchnorm",
+        "fp16",
+        "identity",
+        "prune_weights",
+        "quantize",
+        "quantize_weights",
+        "sparsify",
+    ),
+    "modelcheck.verification": ("Plan", "Verification", "verify"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'modelcheck' has no attribute '{name}'")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if TYPE_CHECKING:
+    from modelcheck.data import Preprocessing, Samples, open_samples
+    from modelcheck.errors import ModelcheckError
+    from modelcheck.judge import Limits, Outcome, parse_limit
+    from modelcheck.model import Model, Signature, load, save
+    from modelcheck.recipe import TargetSettings, apply_steps, load_recipe
+    from modelcheck.targets import Target
+    from modelcheck.transforms import (
+        Claim,
+        Context,
+        Transform,
+        build,
+        chain,
+        fold_batchnorm,
+        fp16,
+        identity,
+        prune_weights,
+        quantize,
+        quantize_weights,
+        sparsify,
+    )
+    from modelcheck.verification import Plan, Verification, verify

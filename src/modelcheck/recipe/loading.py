@@ -94,7 +94,9 @@ def _recipe(parsed: schema.RecipeFile, file: Path) -> Recipe:
     folder = file.parent
     shared = _at("[limits]", lambda: limits_of(parsed.limits))
     targets = tuple(
-        _at(f"[[targets]] {i}", lambda t=t: TargetSettings(_target(t, folder), limits_of(t, shared)))
+        _at(
+            f"[[targets]] {i}", lambda t=t: TargetSettings(_target(t, folder), limits_of(t, shared))
+        )
         for i, t in enumerate(parsed.targets, start=1)
     )
     return Recipe(
@@ -127,7 +129,7 @@ def _step(number: int, table: dict[str, Any]) -> Transform:
         raise UsageError(
             f"has no key 'transform' (its keys: {keys})",
             where=where,
-            remedy="Name one: transform = \"prune-weights\". `modelcheck transforms` lists them.",
+            remedy='Name one: transform = "prune-weights". `modelcheck transforms` lists them.',
         )
     return _at(where, lambda: build_step(name, options))
 
@@ -170,9 +172,7 @@ def _equivalence(table: schema.LimitKeys) -> EquivalenceLimit | None:
     agreement = table.min_agreement
     if isinstance(agreement, str):
         agreement = parse_fraction(agreement, key="min-agreement")
-    single = limit_of(
-        min_agreement=agreement, min_sqnr=table.min_sqnr, max_error=table.max_error
-    )
+    single = limit_of(min_agreement=agreement, min_sqnr=table.min_sqnr, max_error=table.max_error)
     forms = [single, table.limit, table.any_of]
     if sum(form is not None for form in forms) > 1:
         raise UsageError(

@@ -18,7 +18,7 @@ from modelcheck.judge import Block, SpeedCase, ready, speed_decided
 from modelcheck.process import ChildLimits
 from modelcheck.recipe import TargetSettings
 from modelcheck.targets import Engine, TargetSession
-from modelcheck.verify.lane import Arrays, Files
+from modelcheck.verification.lane import Arrays, Files
 
 WORKERS = 4
 MAX_BLOCKS = 400
@@ -128,7 +128,9 @@ class Timer:
         return "blocks" if len(self.blocks) >= most else None
 
 
-def original_latency_s(settings: TargetSettings, files: Files, sample: Arrays, limits: ChildLimits) -> float:
+def original_latency_s(
+    settings: TargetSettings, files: Files, sample: Arrays, limits: ChildLimits
+) -> float:
     """The original's best latency of a few runs on a target; infinite where it does not run."""
     try:
         with TargetSession(settings.target, name="the original", limits=limits) as session:

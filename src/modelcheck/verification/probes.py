@@ -14,8 +14,8 @@ from modelcheck.model.permutation import longest_reduction, permute_channels
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
-from modelcheck.verify.equivalence import Kept, aligned, scale_relative
-from modelcheck.verify.lane import Arrays, Lane
+from modelcheck.verification.equivalence import Kept, aligned, scale_relative
+from modelcheck.verification.lane import Arrays, Lane
 
 _PERMUTATIONS = 4
 # Rows of a batch are the same sums in another order; a quantized net may round a few the other way.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelcheck.verify.plan import Verification
+from modelcheck.verification.plan import Verification
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,12 @@ class Lane:
         """Take this lane out, with a check that says why."""
         target = self.settings.target
         self.failure = Check(
-            "runs", target.name, outcome, f"{target.name}: {message}", blame, optional=target.optional
+            "runs",
+            target.name,
+            outcome,
+            f"{target.name}: {message}",
+            blame,
+            optional=target.optional,
         )
         self.close()
 
@@ -126,7 +131,9 @@ class Lane:
             yield
         except (Unsupported, ContainedFailure) as error:
             self._note_log(error)
-            self.fail(Outcome.FAIL, Blame.TRANSFORM, f"{what}{self._circumstance}: {_reason(error)}")
+            self.fail(
+                Outcome.FAIL, Blame.TRANSFORM, f"{what}{self._circumstance}: {_reason(error)}"
+            )
 
     def _note_log(self, error: ModelcheckError) -> None:
         if isinstance(error, ContainedFailure):

@@ -29,12 +29,12 @@ from modelcheck.process import Workspace
 from modelcheck.recipe import Baseline, TargetSettings
 from modelcheck.reference import Reference
 from modelcheck.targets import Engine
-from modelcheck.verify import probes
-from modelcheck.verify.equivalence import Tally, class_outputs, stream
-from modelcheck.verify.events import Event, Progressed, StageStarted, Verified, Warned
-from modelcheck.verify.lane import Arrays, Files, Lane, start_all
-from modelcheck.verify.plan import Plan, TargetResult, Verification
-from modelcheck.verify.timing import Timer, TimingRequest, original_latency_s
+from modelcheck.verification import probes
+from modelcheck.verification.equivalence import Tally, class_outputs, stream
+from modelcheck.verification.events import Event, Progressed, StageStarted, Verified, Warned
+from modelcheck.verification.lane import Arrays, Files, Lane, start_all
+from modelcheck.verification.plan import Plan, TargetResult, Verification
+from modelcheck.verification.timing import Timer, TimingRequest, original_latency_s
 
 _FASTER_ELSEWHERE = 1.1
 
@@ -117,7 +117,9 @@ class _Run:
                 for done in timer.run():
                     yield Progressed(done)
             except (Unsupported, ContainedFailure) as error:
-                lane.fail(Outcome.UNSUPPORTED, Blame.TARGET, f"a timing worker failed: {error.what}")
+                lane.fail(
+                    Outcome.UNSUPPORTED, Blame.TARGET, f"a timing worker failed: {error.what}"
+                )
                 continue
             case = timer.case()
             evidence = measure_speed(case)
@@ -301,7 +303,13 @@ def _behind_softmax(plan: Plan) -> frozenset[str]:
     names = set()
     for value in plan.original.graph.outputs:
         node = value.producer()
-        while node is not None and node.op_type in {"Identity", "Reshape", "Flatten", "Squeeze", "Cast"}:
+        while node is not None and node.op_type in {
+            "Identity",
+            "Reshape",
+            "Flatten",
+            "Squeeze",
+            "Cast",
+        }:
             source = node.inputs[0]
             node = None if source is None else source.producer()
         if node is not None and node.op_type in {"Softmax", "LogSoftmax"}:

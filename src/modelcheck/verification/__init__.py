@@ -1,8 +1,8 @@
 """Verification: run original and candidate where they shall run, and let the judge decide."""
 
-from modelcheck.verify.events import Event, Progressed, StageStarted, Verified, Warned
-from modelcheck.verify.plan import Plan, TargetResult, Verification
-from modelcheck.verify.run import verify
+from modelcheck.verification.events import Event, Progressed, StageStarted, Verified, Warned
+from modelcheck.verification.plan import Plan, TargetResult, Verification
+from modelcheck.verification.run import verify
 
 __all__ = [
     "Event",

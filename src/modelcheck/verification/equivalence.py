@@ -11,7 +11,7 @@ import numpy as np
 from modelcheck.data import Sample, Samples
 from modelcheck.judge import Agreement, Comparison, is_class_scores
 from modelcheck.reference import Reference
-from modelcheck.verify.lane import Arrays, Lane
+from modelcheck.verification.lane import Arrays, Lane
 
 # So many samples and their outputs are kept for the checks that run models a second time.
 KEPT_SAMPLES = 8
@@ -44,7 +44,9 @@ class Tally:
         self.target_agreement = {name: Agreement() for name in self.class_outputs}
         self.total_agreement = {name: Agreement() for name in self.class_outputs}
 
-    def add(self, sample: Sample, expected: Arrays, original: Arrays, candidate: Arrays | None) -> None:
+    def add(
+        self, sample: Sample, expected: Arrays, original: Arrays, candidate: Arrays | None
+    ) -> None:
         original = aligned(original, expected)
         self.target_drift.update(expected, original, sample.index)
         self._agree(self.target_agreement, expected, original, sample.label)
@@ -59,7 +61,11 @@ class Tally:
             self.kept.append(Kept(sample.arrays, expected, original, candidate))
 
     def _agree(
-        self, agreements: Mapping[str, Agreement], expected: Arrays, actual: Arrays, label: int | None
+        self,
+        agreements: Mapping[str, Agreement],
+        expected: Arrays,
+        actual: Arrays,
+        label: int | None,
     ) -> None:
         labels = None if label is None else np.array([label])
         for name, agreement in agreements.items():
@@ -90,7 +96,11 @@ def stream(
 
 
 def class_outputs(
-    shapes: Mapping[str, tuple[int, ...]], behind_softmax: frozenset[str], *, declared: bool, labelled: bool
+    shapes: Mapping[str, tuple[int, ...]],
+    behind_softmax: frozenset[str],
+    *,
+    declared: bool,
+    labelled: bool,
 ) -> frozenset[str]:
     """The outputs whose top class is compared.
 

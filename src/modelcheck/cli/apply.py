@@ -1,0 +1,125 @@
+"""`modelcheck apply`: apply a recipe, verify the result, and write it only if it passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelcheck.cli.options import DataOptions, ImageOptions, LimitOptions, RunOptions
+
+if TYPE_CHECKING:
+    from modelcheck.recipe import Recipe
+
+
+def apply(
+    model: Annotated[Path, typer.Argument(help="The original ONNX model.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the result goes.")],
+    recipe: Annotated[
+        Path | None, typer.Option("--recipe", help="A recipe in TOML: steps, data, limits.")
+    ] = None,
+    transform: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--transform",
+            "-t",
+            metavar="NAME[:KEY=VALUE,…]",
+            help="A step, in place of the recipe's; may be repeated.",
+        ),
+    ] = None,  # fmt: skip
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Write the result only if it passes.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing output.")] = False,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep a rejected result, as OUTPUT.rejected.onnx.")
+    ] = False,
+    *,
+    data: DataOptions,
+    images: ImageOptions,
+    limits: LimitOptions,
+    run: RunOptions,
+) -> int:
+    """Apply optimization transforms to MODEL.
+
+    With --verify, OUTPUT is written only if the result is still the same model, and as fast as
+    asked, on every target.
+    """
+    import time
+
+    from modelcheck import gate
+    from modelcheck.cli.progress import ProgressDisplay
+    from modelcheck.cli.request import child_limits, overridden
+    from modelcheck.cli.screen import Screen
+    from modelcheck.judge import Outcome
+    from modelcheck.model import save
+    from modelcheck.model.saving import check_output, output_lock
+    from modelcheck.report import make_report, report_beside, save_report
+
+    start_s = time.monotonic()
+    asked = overridden(_recipe(recipe, transform), data, images, limits, run)
+    _refuse_blind(asked, verify)
+    screen = Screen(run)
+    check_output(output, [model], force=force)
+    with output_lock(output), ProgressDisplay(quiet=run.quiet) as progress:
+        original = gate.load_model(model)
+        inputs = gate.open_inputs(original, asked, emit=progress.show)
+        bounds = child_limits(run)
+        made = gate.make_candidate(inputs, asked, limits=bounds, emit=progress.show)
+        if not verify:
+            original.check_unchanged()
+            save(made.model, output)
+            progress.stop()
+            screen.unverified(made, output)
+            return 0
+        result = gate.judge(
+            inputs, made.model, made.claim, asked, limits=bounds, emit=progress.show
+        )
+        report = make_report(
+            result,
+            steps=made,
+            data=inputs.data,
+            recipe=asked,
+            command=screen.command(asked.seed),
+            seconds=time.monotonic() - start_s,
+        )
+        if passed := report.outcome is Outcome.PASS:
+            save(made.model, output)
+            save_report(report, report_beside(output))
+        elif keep:
+            save(made.model, output.with_suffix(".rejected.onnx"))
+    screen.report(report, f"{output.name} was {'' if passed else 'not '}written.")
+    return report.exit_code
+
+
+def _recipe(path: Path | None, transform: list[str] | None) -> Recipe:
+    """The recipe file, with the steps of the command line in place of its own."""
+    from dataclasses import replace
+
+    from modelcheck.errors import UsageError
+    from modelcheck.recipe import Recipe, load_recipe, parse_step
+
+    recipe = Recipe() if path is None else load_recipe(path)
+    if transform:
+        recipe = replace(recipe, steps=tuple(parse_step(text) for text in transform))
+    if not recipe.steps:
+        raise UsageError(
+            "there is nothing to apply",
+            where="apply",
+            remedy="Give steps: -t fold-batchnorm, or --recipe FILE. "
+            "`modelcheck transforms` lists them.",
+        )
+    return recipe
+
+
+def _refuse_blind(recipe: Recipe, verify: bool) -> None:
+    """A file is never written on speed alone."""
+    from modelcheck.errors import UsageError
+
+    if verify and not recipe.judging.equivalence:
+        raise UsageError(
+            "apply --verify must judge equivalence, and --checks leaves it out",
+            where="--checks",
+            remedy="Leave --checks out, or use `modelcheck verify` to look at speed alone.",
+        )

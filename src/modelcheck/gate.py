@@ -1,0 +1,184 @@
+"""From files to a verdict: what `apply`, `verify` and the pytest plugin all do.
+
+    recipe + files ─► original, samples ─► steps ─► candidate ─► verification
+
+Every function takes `emit`, which receives the events of the stages for a progress display.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from modelcheck.data import Samples, SplitSamples, open_samples, split
+from modelcheck.errors import InvalidInput
+from modelcheck.model import Model, load
+from modelcheck.model.inspection import Inspection, inspect
+from modelcheck.process import ChildLimits, Workspace
+from modelcheck.recipe import Candidate, DataSettings, Recipe, apply_steps
+from modelcheck.reference import Reference, ReferenceActivations
+from modelcheck.transforms import Activations, Claim, Transform
+from modelcheck.verification import (
+    Event,
+    Plan,
+    Progressed,
+    StageStarted,
+    Verification,
+    Verified,
+    verify,
+)
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The original and the samples, split into those that calibrate and those that are judged."""
+
+    original: Model
+    data: SplitSamples
+
+
+def silent(event: Event) -> None:
+    """Shows nothing."""
+
+
+def load_model(path: Path, *, candidate: bool = False) -> Model:
+    """Load a model; a candidate may hold NaN, which is then the judge's finding."""
+    return load(path, allow_non_finite=candidate)
+
+
+def open_inputs(original: Model, recipe: Recipe, *, emit: Emit = silent) -> Inputs:
+    """Open the samples for a model and split off what calibration needs."""
+    needs_calibration = any(step.calibrates for step in recipe.steps)
+    settings = recipe.data
+    samples = _open(settings.path, original, settings, recipe.seed, settings.count)
+    calibration = None
+    if settings.calibration is not None:
+        calibration = _open(settings.calibration, original, settings, recipe.seed, None)
+    emit(StageStarted("reading samples", samples.count))
+    return Inputs(
+        original,
+        split(
+            samples,
+            calibration,
+            needs_calibration,
+            allow_synthetic=settings.allow_synthetic,
+        ),
+    )
+
+
+def make_candidate(
+    inputs: Inputs, recipe: Recipe, *, limits: ChildLimits | None = None, emit: Emit = silent
+) -> Candidate:
+    """Apply the recipe's steps to the original."""
+
+    def on_step(number: int, transform: Transform) -> None:
+        emit(StageStarted(f"step {number} {transform.name}", 100))
+
+    with ExitStack() as stack:
+        activations = None
+        if any(step.calibrates for step in recipe.steps):
+            activations = _activations(inputs.data.calibration, stack, limits)
+        return apply_steps(
+            inputs.original,
+            recipe.steps,
+            seed=recipe.seed,
+            activations=activations,
+            on_step=on_step,
+            on_progress=lambda fraction: emit(Progressed(round(100 * fraction))),
+        )
+
+
+def judge(
+    inputs: Inputs,
+    candidate: Model | None,
+    claim: Claim,
+    recipe: Recipe,
+    *,
+    limits: ChildLimits | None = None,
+    emit: Emit = silent,
+) -> Verification:
+    """Verify a candidate, or the original alone, on every target of the recipe."""
+    plan = Plan(
+        original=inputs.original,
+        candidate=candidate,
+        samples=inputs.data.judged,
+        targets=recipe.targets,
+        claim=recipe.judging.claim or claim,
+        judging=recipe.judging,
+        seed=recipe.seed,
+        child_limits=limits or ChildLimits(),
+    )
+    result: Verification | None = None
+    for event in verify(plan):
+        emit(event)
+        if isinstance(event, Verified):
+            result = event.result
+    assert result is not None
+    inputs.original.check_unchanged()
+    return result
+
+
+def without_steps(recipe: Recipe) -> tuple[Recipe, int]:
+    """The recipe as a policy, and how many steps were left out."""
+    return replace(recipe, steps=()), len(recipe.steps)
+
+
+def default_claim(recipe: Recipe) -> Claim:
+    """What a pair made elsewhere must be, if nobody says: exact.
+
+    With a declared equivalence limit that limit decides, as for a lossy transform. A speed limit
+    changes nothing.
+    """
+    declared = all(t.limits.equivalence is not None for t in recipe.targets)
+    return Claim.LOSSY if declared else Claim.EXACT
+
+
+def check_pair(original: Model, candidate: Model) -> None:
+    """Raise InvalidInput when the two cannot be compared: other inputs or outputs."""
+    for kind in ("inputs", "outputs"):
+        first = {spec.name for spec in getattr(original.signature, kind)}
+        second = {spec.name for spec in getattr(candidate.signature, kind)}
+        if first != second:
+            missing, extra = sorted(first - second), sorted(second - first)
+            raise InvalidInput(
+                f"its {kind} differ from the original's: missing {missing or 'none'}, "
+                f"additional {extra or 'none'}",
+                where=candidate.name,
+                remedy="Keep the names of inputs and outputs when optimizing.",
+            )
+
+
+def inspect_model(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Inspection:
+    """What the model is made of; shapes are inferred in a child process."""
+    with Reference() as reference:
+        inferred = reference.shapes(model, shapes)
+    return inspect(model, inferred)
+
+
+def _open(
+    path: Path | None, model: Model, settings: DataSettings, seed: int, count: int | None
+) -> Samples:
+    return open_samples(
+        path,
+        model.signature,
+        preprocessing=settings.preprocessing,
+        shapes=settings.shapes,
+        count=count,
+        seed=seed,
+    )
+
+
+def _activations(
+    samples: Samples | None, stack: ExitStack, limits: ChildLimits | None
+) -> Activations | None:
+    if samples is None:
+        return None
+    # Nothing else runs while a step calibrates, so it may have every core.
+    import os
+
+    reference = stack.enter_context(Reference(threads=os.cpu_count() or 1, limits=limits))
+    return ReferenceActivations(reference, samples, stack.enter_context(Workspace()))
