@@ -41,7 +41,38 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = [
+    "Claim",
+    "Context",
+    "Limits",
+    "Model",
+    "ModelcheckError",
+    "Outcome",
+    "Plan",
+    "Preprocessing",
+    "Samples",
+    "Signature",
+    "Target",
+    "TargetSettings",
+    "Transform",
+    "Verification",
+    "apply_steps",
+    "build",
+    "chain",
+    "fold_batchnorm",
+    "fp16",
+    "identity",
+    "load",
+    "load_recipe",
+    "open_samples",
+    "parse_limit",
+    "prune_weights",
+    "quantize",
+    "quantize_weights",
+    "save",
+    "sparsify",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -56,7 +56,7 @@ class PolicyFile(pytest.File):
 
     def _items(self, case: _Case, recipe: Recipe, pair: ModelPair) -> list[pytest.Item]:
         model = (pair.candidate or pair.original).name
-        items = []
+        items: list[pytest.Item] = []
         for number, settings in enumerate(recipe.targets):
             kinds = ["equivalence"] if recipe.judging.equivalence else []
             if recipe.judging.speed and settings.limits.speed_ratio_required() is not None:

@@ -37,7 +37,7 @@ def load_recipe(path: Path) -> Recipe:
 
 
 def parse_recipe(text: str, *, file: Path) -> Recipe:
-    """The recipe in a TOML text; `file` names it in errors and is what its paths are relative to."""
+    """The recipe in a TOML text; `file` names it in errors, and its paths are relative to it."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

@@ -116,12 +116,13 @@ def _parse_options(step: str, options: str) -> dict[str, Any]:
         return {}
     quoted = _quote_bare_words(options)
     try:
-        return tomllib.loads(f"x = {{ {quoted} }}")["x"]
+        table: dict[str, Any] = tomllib.loads(f"x = {{ {quoted} }}")["x"]
+        return table
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
             f"its options cannot be read: {error}",
             where=f"-t '{step}'",
-            remedy="Write name=value pairs with commas, as in -t 'prune-weights:amount=0.5,scope=global'.",
+            remedy="Write name=value pairs, as in -t 'prune-weights:amount=0.5,scope=global'.",
         ) from None
 
 

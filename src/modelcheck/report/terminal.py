@@ -19,7 +19,7 @@ from modelcheck.judge import (
     OutputEvidence,
     SpeedEvidence,
 )
-from modelcheck.recipe import Step
+from modelcheck.recipe import Candidate, Step
 from modelcheck.report.document import ModelFacts, Report
 from modelcheck.verification import TargetResult
 
@@ -57,6 +57,13 @@ def print_report(report: Report, console: Console) -> None:
         console.print(Text.assemble(("WARNING ", "yellow"), warning))
 
 
+def print_steps(made: Candidate, console: Console) -> None:
+    """What each step of a candidate changed."""
+    table = Table.grid(padding=(0, 3))
+    _add_steps(table, made)
+    console.print(table)
+
+
 def print_verdict(report: Report, console: Console, fate: str) -> None:
     """'FAILED: 1 passed, 1 failed. out.onnx was not written.', the command, the exit code."""
     outcome = report.outcome
@@ -85,10 +92,8 @@ def print_verdict(report: Report, console: Console, fate: str) -> None:
 def _models(report: Report) -> RenderableType:
     table = Table.grid(padding=(0, 3))
     table.add_row(*_model_row(report.original, report.original.name))
-    for number, step in enumerate(() if report.steps is None else report.steps.steps, start=1):
-        table.add_row(*_step_row(number, step))
-        for name in _left_alone(step):
-            table.add_row("", Text(name, style="dim"))
+    if report.steps is not None:
+        _add_steps(table, report.steps)
     if report.candidate is not None:
         named = report.candidate.name if report.steps is None else "candidate"
         table.add_row(*_model_row(report.candidate, named))
@@ -100,6 +105,13 @@ def _models(report: Report) -> RenderableType:
     if data.judged.synthetic:
         parts.append(Text("synthetic inputs: no --data was given", style="yellow"))
     return Padding(Group(*parts), (1, 0))
+
+
+def _add_steps(table: Table, made: Candidate) -> None:
+    for number, step in enumerate(made.steps, start=1):
+        table.add_row(*_step_row(number, step))
+        for reason in _left_alone(step):
+            table.add_row("", Text(reason, style="dim"))
 
 
 def _model_row(facts: ModelFacts, name: str) -> tuple[RenderableType, ...]:

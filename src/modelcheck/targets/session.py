@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from modelcheck.errors import ContainedFailure, Unsupported
-from modelcheck.process import Child, ChildLimits, Refused
+from modelcheck.process import Answer, Child, ChildLimits, Refused
 from modelcheck.targets.target import Device, Engine, Placement, Target
 
 _WORKER = Path(__file__).with_name("worker.py")
@@ -154,14 +154,16 @@ class TargetSession:
     ) -> None:
         self.close()
 
-    def _request(self, op: str, arrays: Mapping[str, np.ndarray] | None = None, **fields: object):  # type: ignore[no-untyped-def]
+    def _request(
+        self, op: str, arrays: Mapping[str, np.ndarray] | None = None, **fields: Any
+    ) -> Answer:
         try:
             return self._child.request(op, arrays, **fields)
         except Refused as error:
             raise self._refusal(error) from error
 
     def _refusal(self, error: Refused) -> Unsupported:
-        if error.kind == "ImportError" or error.kind == "ModuleNotFoundError":
+        if error.kind in {"ImportError", "ModuleNotFoundError"}:
             return _no_cv2(error, self.target, error.what)
         return TargetRefused(_first_line(error.what), where=self.target.name)
 

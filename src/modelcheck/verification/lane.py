@@ -52,15 +52,24 @@ class Lane:
         return self.failure is None
 
     def start(self) -> None:
-        """Start the processes and load the models."""
-        target, outputs = self.settings.target, self.files.outputs
-        with self._blaming_target("cannot load the original"):
+        """Start the processes."""
+        target = self.settings.target
+        with self._blaming_target("cannot be started"):
             self.original = TargetSession(target, name="the original", limits=self.limits)
+            if self.files.candidate is not None:
+                self.candidate = TargetSession(target, name="the candidate", limits=self.limits)
+
+    def load(self) -> None:
+        """Load the models into them."""
+        if not self.alive:
+            return
+        outputs = self.files.outputs
+        assert self.original is not None
+        with self._blaming_target("cannot load the original"):
             self.opencv = self.original.opencv()
             self.original_placement = self.original.load(self.files.original, outputs)
-        if self.alive and self.files.candidate is not None:
+        if self.alive and self.candidate is not None and self.files.candidate is not None:
             with self._blaming_candidate("loads the original but not the candidate"):
-                self.candidate = TargetSession(target, name="the candidate", limits=self.limits)
                 self.candidate_placement = self.candidate.load(self.files.candidate, outputs)
 
     def send(self, arrays: Arrays, *, key: str = "net") -> None:
@@ -141,11 +150,13 @@ class Lane:
 
 
 def start_all(lanes: Sequence[Lane]) -> None:
-    """Start every lane; processes start side by side, since they mostly wait for the disk."""
+    """Start every lane. Their processes import cv2 and load models side by side."""
     from concurrent.futures import ThreadPoolExecutor
 
+    for lane in lanes:
+        lane.start()  # in this thread: a child dies with the thread that made it
     with ThreadPoolExecutor(max_workers=max(1, len(lanes))) as pool:
-        list(pool.map(Lane.start, lanes))
+        list(pool.map(Lane.load, lanes))
 
 
 def _reason(error: ModelcheckError) -> str:

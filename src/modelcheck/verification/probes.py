@@ -39,9 +39,9 @@ def check_repeatable(lane: Lane, kept: Sequence[Kept]) -> Check | None:
                 "repeatable",
                 lane.settings.target.name,
                 Outcome.INCONCLUSIVE,
-                f"{lane.settings.target.name}: the {who} gives different outputs for the same input "
-                f"(by {error} of the scale). Nothing can be judged there; remove random operators, "
-                "or report it to OpenCV.",
+                f"{lane.settings.target.name}: the {who} gives different outputs for the same "
+                f"input (by {error} of the scale). Nothing can be judged there; remove random "
+                "operators, or report it to OpenCV.",
                 Blame.TARGET if who == "original" else Blame.TRANSFORM,
                 optional=lane.settings.target.optional,
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -84,13 +84,14 @@ class _Run:
         yield StageStarted("starting", None)
         with ExitStack() as stack:
             reference = stack.enter_context(Reference(limits=plan.child_limits))
-            stack.callback(lambda: [lane.close() for lane in self.lanes])
+            for lane in self.lanes:
+                stack.callback(lane.close)
             start_all(self.lanes)
             self._open_reference(reference)
             if not any(lane.alive for lane in self.lanes):
                 return
             outputs = [spec.name for spec in plan.original.signature.outputs]
-            classes = self._class_outputs(reference, samples)
+            classes = self._class_outputs(reference)
             self.tallies = {
                 i: Tally(outputs, classes, plan.candidate is None) for i in range(len(self.lanes))
             }
@@ -159,7 +160,7 @@ class _Run:
         return Files(folder / "original.onnx", candidate, outputs)
 
     def _open_reference(self, reference: Reference) -> None:
-        """Check the candidate (the original was checked when it was loaded) and open the reference."""
+        """Let onnx's own checker see both models, and open the original as the reference."""
         exact = as_float32(self.plan.original)
         path = self.files.original
         if exact is not self.plan.original:
@@ -177,7 +178,7 @@ class _Run:
                         )
         reference.load(path)
 
-    def _class_outputs(self, reference: Reference, samples: object) -> frozenset[str]:
+    def _class_outputs(self, reference: Reference) -> frozenset[str]:
         plan = self.plan
         first = next(iter(plan.samples))
         shapes = {name: a.shape for name, a in reference.run(first.arrays).items()}
@@ -197,7 +198,9 @@ class _Run:
 
     def _keep_inputs(self) -> None:
         tally = max(self.tallies.values(), key=lambda t: len(t.kept))
-        self.kept_inputs = [kept.arrays for kept in tally.kept]
+        inputs = [kept.arrays for kept in tally.kept]
+        # A net is warmed up for one shape, so only samples of that shape are timed.
+        self.kept_inputs = [a for a in inputs if _shapes(a) == _shapes(inputs[0])]
 
     def _judge_lanes(self, reference: Reference) -> Iterator[Event]:
         yield StageStarted("checking repeats, batches and noise", len(self.lanes))
@@ -246,7 +249,7 @@ class _Run:
         if check is not None:
             self.checks[i].append(check)
 
-    def _baseline(self) -> Iterator[Event]:
+    def _baseline(self) -> Generator[Event, None, TargetSettings | None]:
         """With --baseline best: the engine on which the original is fastest."""
         if self.plan.judging.baseline is not Baseline.BEST or self.plan.candidate is None:
             return None
@@ -292,10 +295,15 @@ class _Run:
         for i, speed in self.speeds.items():
             ratio = speed.original_latency_s / best_s
             if i != fastest and ratio > _FASTER_ELSEWHERE:
+                here = self.lanes[i].settings.target.name
                 self.warnings.append(
-                    f"{self.lanes[i].settings.target.name}: the original is {ratio:.2f}x as fast on "
-                    f"{name}; --baseline best compares with that."
+                    f"{here}: the original is {ratio:.2f}x as fast on {name}; "
+                    "--baseline best compares with that."
                 )
+
+
+def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in arrays.items()}
 
 
 def _behind_softmax(plan: Plan) -> frozenset[str]:
