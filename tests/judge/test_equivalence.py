@@ -311,6 +311,25 @@ def test_the_tightest_limit_passes_and_a_tighter_one_does_not(seed, claim, drift
             assert judge_equivalence(declared).outcome is not Outcome.PASS, (kind, value)
 
 
+@pytest.mark.parametrize(
+    ("limit", "outcome"),
+    [
+        ("min-sqnr=60,max-error=1e-2", Outcome.PASS),
+        ("min-sqnr=60,max-error=1e-9", Outcome.FAIL),
+        ("min-sqnr=200,max-error=1e-2", Outcome.FAIL),
+        ("min-sqnr=200|max-error=1e-2", Outcome.PASS),
+        ("min-sqnr=60|max-error=1e-9", Outcome.PASS),
+        ("min-sqnr=200|max-error=1e-9", Outcome.FAIL),
+        ("min-sqnr=200|min-sqnr=60,max-error=1e-2", Outcome.PASS),
+    ],
+)
+def test_all_of_needs_every_term_and_any_of_one_alternative(limit, outcome):
+    reference = outputs()
+    candidate = rounded(reference, by=1e-5)
+    check = judge("lossy", reference, reference, candidate, limit=parse_limit(limit))
+    assert check.outcome is outcome
+
+
 def test_a_declared_max_error_under_claim_exact_bounds_the_transform_drift_too():
     reference = outputs()
     limit = parse_limit("max-error=1e-3")
