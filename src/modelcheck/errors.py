@@ -102,6 +102,8 @@ def printable(name: str | bytes, limit: int = 80) -> str:
     Names come from files that others wrote: a megabyte long, or with codes that move the cursor.
     """
     text = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else name
+    if len(text) <= limit and text.isprintable():
+        return text
     text = "".join(c if c.isprintable() else _escape(c) for c in text[: 2 * limit])
     if len(text) <= limit and len(name) <= 2 * limit:
         return text

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from modelcheck.errors import InvalidInput
 from modelcheck.model import wire
 from modelcheck.model.deferred import Weights
+from modelcheck.model.source import Source
 
 _DIGEST = "modelcheck.sha256"  # cached on the tensor: models that share a buffer share its digest
 
@@ -67,9 +68,12 @@ class Model:
 
     _graph: ir.Model
     name: str = "model"
+    source: Source | None = None
 
     @classmethod
-    def freeze(cls, edited: ir.Model, *, name: str = "model") -> Model:
+    def freeze(
+        cls, edited: ir.Model, *, name: str = "model", source: Source | None = None
+    ) -> Model:
         """Make a Model of an edited graph; takes ownership of it.
 
         Raises InvalidInput when the graph is not well-formed (an undefined value, a cycle, a
@@ -83,8 +87,9 @@ class Model:
             raise InvalidInput("the graph has a cycle", where=name) from error
         for value in edited.graph.initializers.values():
             value.const_value = _read_only(value)
-        model = cls(edited, name)
-        check_graph(model.skeleton, where=name)
+        model = cls(edited, name, source)
+        if source is None:  # else `load` has checked what the file says
+            check_graph(model.skeleton, where=name, skeleton=True)
         return model
 
     @classmethod
@@ -195,6 +200,11 @@ class Model:
     def to_proto(self) -> onnx.ModelProto:
         """The whole model as protobuf, weights inside: a copy, for small models and for tools."""
         return ir.to_proto(self._graph)
+
+    def check_unchanged(self) -> None:
+        """Raise InvalidInput when the file that this was loaded from is not what it was."""
+        if self.source is not None:
+            self.source.check_unchanged()
 
     def __eq__(self, other: object) -> bool:
         return self.digest == other.digest if isinstance(other, Model) else NotImplemented

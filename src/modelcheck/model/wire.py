@@ -79,7 +79,9 @@ def split(data: memoryview) -> Split:
 
 
 def join(
-    skeleton: onnx.ModelProto, payloads: Mapping[str, np.ndarray], write: Callable[[object], object]
+    skeleton: onnx.ModelProto,
+    payloads: Mapping[str, np.ndarray],
+    write: Callable[[bytes | memoryview], object],
 ) -> None:
     """Write a model whose initializers named in `payloads` carry no data in the skeleton."""
     outer = onnx.ModelProto()
@@ -155,7 +157,7 @@ def _split_tensor(data: memoryview, part: Field) -> tuple[bytes | memoryview, me
 def _payload_bytes(tensor: onnx.TensorProto) -> int:
     """The size that raw_data must have by the tensor's own dims and dtype."""
     itemsize: int = ir.DataType(tensor.data_type).numpy().itemsize
-    return math.prod(tensor.dims) * itemsize
+    return int(math.prod(tensor.dims)) * itemsize
 
 
 def _initializer_head(tensor: onnx.TensorProto, n_bytes: int) -> bytes:
