@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from modelcheck.cli import apply, check_report, inspect, transforms, verify
 from modelcheck.cli.options import grouped
-from modelcheck.errors import ModelcheckError, did_you_mean, printable
+from modelcheck.errors import ModelcheckError, printable
 
 app = typer.Typer(
     name="modelcheck",
@@ -18,12 +18,17 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # Panels for the many options of a command; but the front page answers without loading rich.
+    rich_markup_mode="rich" if len(sys.argv) > 2 else None,
 )
-app.command(name="apply")(grouped(apply.apply))
-app.command(name="verify")(grouped(verify.verify))
-app.command(name="inspect")(inspect.inspect)
-app.command(name="transforms")(transforms.transforms)
-app.command(name="check-report")(check_report.check_report)
+for name, command, summary in (
+    ("apply", grouped(apply.apply), "Optimize a model; write it only if it passes."),
+    ("verify", grouped(verify.verify), "Judge a pair of models, or one by itself."),
+    ("inspect", inspect.inspect, "What is in a model, and what engines get wrong."),
+    ("transforms", transforms.transforms, "What can be applied, with options."),
+    ("check-report", check_report.check_report, "Is this the model that passed?"),
+):
+    app.command(name=name, short_help=summary)(command)
 
 
 @app.callback()
@@ -68,11 +73,7 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _usage_error(error: Any, arguments: list[str]) -> int:
-    message = error.format_message()
-    name = getattr(error, "option_name", None)
-    if name and "Did you mean" not in message:
-        known = [o for p in getattr(error.ctx.command, "params", []) for o in p.opts]
-        hint = did_you_mean(str(name), known)
-        message += f"\n  {hint}" if hint and "No such option" in message else ""
-    return _say(f"{message}\n  `modelcheck --help` says what there is.", 2)
+def _usage_error(error: typer.TyperException, arguments: list[str]) -> int:
+    command = " ".join(word for word in arguments[:1] if not word.startswith("-"))
+    remedy = f"`{f'modelcheck {command}'.strip()} --help` says what there is."
+    return _say(f"{error.format_message()}\n  {remedy}", 2)

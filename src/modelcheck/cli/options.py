@@ -42,7 +42,9 @@ class DataOptions:
     ] = None  # fmt: skip
     allow_synthetic: Annotated[
         bool,
-        typer.Option(help="Let synthetic inputs calibrate.", rich_help_panel=_DATA),
+        typer.Option(
+            "--allow-synthetic", help="Let synthetic inputs calibrate.", rich_help_panel=_DATA
+        ),
     ] = False
 
 
@@ -90,7 +92,7 @@ class LimitOptions:
     target: Annotated[
         list[str] | None,
         typer.Option(metavar="DEVICE[:ENGINE][:threads=N][:optional]",
-                     help="Where it shall run, e.g. cpu:new:threads=1; may be repeated.",
+                     help="Where it shall run, e.g. cpu:classic:threads=1; may be repeated.",
                      rich_help_panel=_LIMITS),
     ] = None  # fmt: skip
     min_agreement: Annotated[
