@@ -69,7 +69,7 @@ class Tally:
     ) -> None:
         labels = None if label is None else np.array([label])
         for name, agreement in agreements.items():
-            if name in actual and actual[name].shape == expected[name].shape:
+            if name in actual:
                 agreement.update(expected[name], actual[name], labels)
 
 
@@ -97,7 +97,7 @@ def stream(
 
 def class_outputs(
     shapes: Mapping[str, tuple[int, ...]],
-    behind_softmax: frozenset[str],
+    made_by: Mapping[str, str],
     *,
     declared: bool,
     labelled: bool,
@@ -105,10 +105,14 @@ def class_outputs(
     """The outputs whose top class is compared.
 
     Those of the shape of class scores, where labels are given, agreement is declared, or the
-    graph ends in Softmax or LogSoftmax.
+    graph ends in Softmax or LogSoftmax; and one index a sample that ArgMax makes. `made_by` is
+    the operator that makes an output.
     """
     scores = {name for name, shape in shapes.items() if is_class_scores(shape)}
-    return frozenset(scores if declared or labelled else scores & behind_softmax)
+    indices = {n for n, s in shapes.items() if made_by.get(n) == "ArgMax" and math.prod(s[1:]) == 1}
+    if not (declared or labelled):
+        scores = {n for n in scores if made_by.get(n) in {"Softmax", "LogSoftmax"}}
+    return frozenset(scores | indices)
 
 
 def aligned(actual: Arrays, expected: Arrays) -> dict[str, np.ndarray]:

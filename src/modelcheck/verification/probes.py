@@ -8,7 +8,7 @@ import numpy as np
 
 from modelcheck import units
 from modelcheck.errors import ContainedFailure, Unsupported
-from modelcheck.judge import Blame, Check, NoiseFloor, Outcome
+from modelcheck.judge import Blame, Check, Comparison, NoiseFloor, Outcome
 from modelcheck.model import Model
 from modelcheck.model.permutation import longest_reduction, permute_channels
 from modelcheck.model.saving import write_private
@@ -106,11 +106,15 @@ def measure_noise_floor(
         key = f"permuted-{i}"
         try:
             lane.original.load(path, lane.files.outputs, key=key)
-            for k in kept:
+            comparison = Comparison(lane.files.outputs)
+            for index, k in enumerate(kept):
                 outputs = aligned(lane.original.forward(k.arrays, key=key), k.expected)
-                error = scale_relative(k.original, outputs)
-                largest = max(largest, error if np.isfinite(error) else 0.0)
+                comparison.update(k.original, outputs, index)
             lane.original.unload(key)
+            errors = [output.scale_relative_max for output in comparison.result().outputs]
+            if not np.isfinite(errors).all():
+                break  # a target that breaks an equivalent model has no noise floor to speak of
+            largest = max(largest, *errors)
             measured += 1
         except (Unsupported, ContainedFailure):
             break  # an equivalent model that the target cannot run says nothing about noise

@@ -191,7 +191,7 @@ class _Run:
         )  # fmt: skip
         return class_outputs(
             shapes,
-            _behind_softmax(plan),
+            _made_by(plan),
             declared=declared,
             labelled=plan.samples.labels is not None,
         )
@@ -306,9 +306,9 @@ def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in arrays.items()}
 
 
-def _behind_softmax(plan: Plan) -> frozenset[str]:
-    """Outputs that a Softmax or LogSoftmax makes, perhaps reshaped."""
-    names = set()
+def _made_by(plan: Plan) -> dict[str, str]:
+    """The operator that makes each output, looking through reshapes and casts."""
+    operators = {}
     for value in plan.original.graph.outputs:
         node = value.producer()
         while node is not None and node.op_type in {
@@ -320,6 +320,6 @@ def _behind_softmax(plan: Plan) -> frozenset[str]:
         }:
             source = node.inputs[0]
             node = None if source is None else source.producer()
-        if node is not None and node.op_type in {"Softmax", "LogSoftmax"}:
-            names.add(str(value.name))
-    return frozenset(names)
+        if node is not None:
+            operators[str(value.name)] = node.op_type
+    return operators
