@@ -72,37 +72,44 @@ class ImageSamples(Samples):
         child = self._decoders.take()
         with contextlib.ExitStack() as buried:
             buried.callback(child.close)
-            if groups:
-                self._send(child, groups[0])
-            for group, ahead in zip(groups, [*groups[1:], None], strict=True):
-                blobs, problems = self._receive(child, group)
-                if ahead is not None and not problems:
-                    self._send(child, ahead)
-                for index, key in _keyed(group):
-                    if key in problems:
-                        raise self._bad_image(index, problems[key])
-                    yield {self._spec.name: blobs.pop(key)}
+            unread = self._send(child, groups[0]) if groups else {}
+            for group, ahead in zip(groups, [*groups[1:], ()], strict=True):
+                blobs, bad = self._receive(child, group)
+                bad |= unread
+                if ahead and not bad:
+                    unread = self._send(child, ahead)
+                for index in group:
+                    if index in bad:
+                        raise bad[index]
+                    yield {self._spec.name: blobs[index]}
             buried.pop_all()
         self._decoders.give(child)
 
-    def _send(self, child: Child, group: Sequence[int]) -> None:
-        files = {key: np.frombuffer(self._bytes(i), np.uint8) for i, key in _keyed(group)}
+    def _send(self, child: Child, group: Sequence[int]) -> dict[int, InvalidInput]:
+        """Hand a group of files to the child; returns what is wrong with those not sent."""
+        files, unread = {}, {}
+        for index in group:
+            try:
+                files[str(index)] = np.frombuffer(self._bytes(index), np.uint8)
+            except InvalidInput as error:
+                unread[index] = error
         with self._located(group):
             child.send("decode", files, settings=self.preprocessing.decoder_settings())
+        return unread
 
     def _receive(
         self, child: Child, group: Sequence[int]
-    ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    ) -> tuple[dict[int, np.ndarray], dict[int, InvalidInput]]:
         with self._located(group):
             # The caller may have computed for longer than the child was given.
             answer = child.receive(timeout_s=_LIMITS.request_s)
-        shape, dtype = self.preprocessing.blob_shape, self._spec.dtype
-        via = np.dtype(self.preprocessing.dtype)
+        shape, via = self.preprocessing.blob_shape, np.dtype(self.preprocessing.dtype)
         blobs = {}
         for key, blob in answer.arrays.items():
             assert blob.shape == shape, f"cv2 made {blob.shape} instead of {shape}"
-            blobs[key] = blob.astype(via, copy=False).astype(dtype, copy=False)
-        return blobs, answer.fields["problems"]
+            blobs[int(key)] = blob.astype(via, copy=False).astype(self._spec.dtype, copy=False)
+        problems = answer.fields["problems"].items()
+        return blobs, {int(key): self._bad_image(int(key), text) for key, text in problems}
 
     @contextlib.contextmanager
     def _located(self, group: Sequence[int]) -> Iterator[None]:
@@ -172,7 +179,3 @@ class ImageSamples(Samples):
 
     def _settings(self) -> str:
         return json.dumps([self.preprocessing.canonical(), self._spec.dtype.str], sort_keys=True)
-
-
-def _keyed(group: Sequence[int]) -> list[tuple[int, str]]:
-    return [(index, str(position)) for position, index in enumerate(group)]
