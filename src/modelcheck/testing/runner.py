@@ -1,0 +1,78 @@
+"""One long-lived child that checks models and runs them in onnxruntime, for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from modelcheck.errors import ContainedFailure
+from modelcheck.model import Model
+from modelcheck.model.saving import write_private
+from modelcheck.process import Workspace
+from modelcheck.reference import Reference
+
+Outputs = dict[str, np.ndarray]
+
+
+class Runner:
+    """A Reference that takes models instead of paths and is started anew after a crash.
+
+    Use as a context manager, once a test session: a start costs half a second, a small model
+    some milliseconds.
+    """
+
+    def __init__(self) -> None:
+        self._workspace = Workspace()
+        self._reference: Reference | None = None
+
+    def check(self, model: Model) -> None:
+        """Raise InvalidInput unless onnx's own checker accepts the model."""
+        path = self._workspace.path / "checked.onnx"
+        write_private(model, path)
+        try:
+            self._child().check(path)
+        except ContainedFailure:
+            self._bury()
+            raise
+
+    def outputs(self, model: Model, *samples: Mapping[str, np.ndarray]) -> list[Outputs]:
+        """What onnxruntime makes of each sample, by output name."""
+        path = self._workspace.path / "model.onnx"
+        write_private(model, path)
+        try:
+            child = self._child()
+            child.load(path)
+            results = [child.run(sample) for sample in samples]
+            child.unload()
+        except ContainedFailure:
+            self._bury()
+            raise
+        return results
+
+    def close(self) -> None:
+        self._bury()
+        self._workspace.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _child(self) -> Reference:
+        if self._reference is None:
+            self._reference = Reference()
+        return self._reference
+
+    def _bury(self) -> None:
+        if self._reference is not None:
+            self._reference.close()
+        self._reference = None
