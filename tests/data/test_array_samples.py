@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from modelcheck.data import batched, from_arrays, open_samples
@@ -203,6 +204,34 @@ def test_a_file_that_changes_during_the_run_is_noticed(tmp_path, signature):
         file.truncate(200)
     with pytest.raises(InvalidInput, match="changed during the run"):
         list(samples)
+
+
+@pytest.mark.parametrize("kind", ["npy", "stored", "compressed"])
+def test_memory_does_not_grow_with_the_number_of_samples(kind, tmp_path, signature):
+    path = tmp_path / "d.npz"
+    header = _claiming((400, 131_072), b"")
+    zeros = b"\0" * (131_072 * 4)  # half a MiB a sample, 200 MiB in all
+    if kind == "npy":
+        with path.open("wb") as file:
+            file.write(header)
+            file.truncate(len(header) + 400 * len(zeros))
+    else:
+        method = zipfile.ZIP_STORED if kind == "stored" else zipfile.ZIP_DEFLATED
+        with (
+            zipfile.ZipFile(path, "w", method, compresslevel=1) as archive,
+            archive.open("x.npy", "w") as member,
+        ):
+            member.write(header)
+            for _ in range(400):
+                member.write(zeros)
+    me = psutil.Process()
+    start = peak = me.memory_info().rss
+    samples = open_samples(path, signature(x=("float32", (None, 131_072))))
+    for sample in samples:
+        if sample.index % 20 == 0:
+            peak = max(peak, me.memory_info().rss)
+    assert sample.index == 399
+    assert peak - start < 20 << 20
 
 
 # Bad files, by what writes them: (write, fragments of the message).

@@ -376,6 +376,15 @@ def test_a_bad_image_is_refused_by_name_after_the_good_ones_before_it(
     assert len(list(survivors)) == 11
 
 
+@pytest.mark.parametrize(("model", "std"), [("float16", 1e-4), ("float32", 1e-40)])
+def test_settings_that_leave_the_range_of_the_dtype_are_refused(model, std, ppm_folder, signature):
+    samples = open_samples(
+        ppm_folder, signature(x=(model, (1, 3, 4, 6))), preprocessing=Preprocessing(std=std)
+    )
+    with pytest.raises(InvalidInput, match=f"mean and std take it out of the range of {model}"):
+        list(samples)
+
+
 def test_an_image_that_changes_or_vanishes_during_the_run_is_noticed(ppm_folder, signature):
     samples = open_samples(ppm_folder, tiny(signature), preprocessing=TINY)
     list(samples)

@@ -61,6 +61,7 @@ def test_settings_that_make_no_sense_are_refused_by_key(options, fragments):
         (("float32", (1, 3, None, None)), {}, ["image size open", "size = [width, height]"]),
         (("uint8", (1, 3, 24, 32)), {"mean": 1}, ["mean and std"]),
         (("uint8", (1, 3, 24, 32)), {"dtype": "float32"}, ["npz"]),
+        (("int8", (1, 3, 24, 32)), {}, ["as uint8", "npz"]),
         (("float32", (1, 3, 24)), {}, ["four axes"]),
         (
             ("float32", (1, 3, 24, 32)),

@@ -64,6 +64,7 @@ class ImageSamples(Samples):
         self.preprocessing = preprocessing
         self._listing = listing
         self._spec = spec
+        self._via = np.dtype(preprocessing.dtype)
         self._decoders = _Decoders()
 
     def _read(self, indices: Sequence[int]) -> Iterator[Mapping[str, np.ndarray]]:
@@ -103,13 +104,17 @@ class ImageSamples(Samples):
         with self._located(group):
             # The caller may have computed for longer than the child was given.
             answer = child.receive(timeout_s=_LIMITS.request_s)
-        shape, via = self.preprocessing.blob_shape, np.dtype(self.preprocessing.dtype)
+        texts = answer.fields["problems"]
         blobs = {}
         for key, blob in answer.arrays.items():
-            assert blob.shape == shape, f"cv2 made {blob.shape} instead of {shape}"
-            blobs[int(key)] = blob.astype(via, copy=False).astype(self._spec.dtype, copy=False)
-        problems = answer.fields["problems"].items()
-        return blobs, {int(key): self._bad_image(int(key), text) for key, text in problems}
+            assert blob.shape == self.preprocessing.blob_shape, f"cv2 made {blob.shape}"
+            with np.errstate(over="ignore"):
+                blobs[int(key)] = blob.astype(self._via, copy=False).astype(
+                    self._spec.dtype, copy=False
+                )
+            if self._via.kind == "f" and not np.isfinite(blobs[int(key)]).all():
+                texts[key] = f"mean and std take it out of the range of {self._via}"
+        return blobs, {int(key): self._bad_image(int(key), text) for key, text in texts.items()}
 
     @contextlib.contextmanager
     def _located(self, group: Sequence[int]) -> Iterator[None]:

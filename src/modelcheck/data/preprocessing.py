@@ -66,7 +66,7 @@ class Preprocessing:
             raise UsageError(
                 "gray images have no channel order", where="rgb", remedy="Leave out rgb or gray."
             )
-        if self.resize != "letterbox" and self.pad_value != 0:
+        if self.resize != "letterbox" and any(_three(self.pad_value)):
             raise UsageError(
                 f"resize = '{self.resize}' pads nothing",
                 where="pad_value",
@@ -121,7 +121,8 @@ class Preprocessing:
         if dtype is None:
             dtype = spec.dtype.name if spec.dtype.kind == "f" else "uint8"
             self._check_uint8(dtype)
-        if dtype not in DTYPES or (spec.dtype.kind != "f" and dtype != "uint8"):
+        lossless = spec.dtype.kind == "f" or np.can_cast(dtype, spec.dtype, "safe")
+        if dtype not in DTYPES or not lossless:
             raise UsageError(
                 f"cannot be fed with images as {dtype}",
                 where=f"input {spec.describe()}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -11,6 +12,7 @@ import tempfile
 import weakref
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import IO, Protocol, Self
@@ -77,11 +79,13 @@ class FileRows:
         return row
 
 
+@dataclass(frozen=True, slots=True)
 class Header:
-    """Shape, dtype and order of an .npy array."""
+    """What the head of an .npy array says."""
 
-    def __init__(self, shape: tuple[int, ...], fortran: bool, dtype: np.dtype) -> None:
-        self.shape, self.fortran, self.dtype = shape, fortran, dtype
+    shape: tuple[int, ...]
+    fortran: bool
+    dtype: np.dtype
 
     @property
     def nbytes(self) -> int:
@@ -99,20 +103,20 @@ class Archive:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = path.open("rb")
-        try:
-            self._zip = zipfile.ZipFile(self._file)
-            members = self._zip.infolist()
-        except _DAMAGED as error:
-            self._file.close()
-            raise InvalidInput(
-                f"is damaged or truncated: {_first_line(error)}",
-                where=str(path),
-                remedy=_COPY_AGAIN,
-            ) from error
         self._members: dict[str, zipfile.ZipInfo] = {}
-        for member in members:
-            self._add(member)
+        with contextlib.ExitStack() as opened:
+            self._file = opened.enter_context(path.open("rb"))
+            try:
+                self._zip = opened.enter_context(zipfile.ZipFile(self._file))
+            except _DAMAGED as error:
+                raise InvalidInput(
+                    f"is damaged or truncated: {_first_line(error)}",
+                    where=str(path),
+                    remedy=_COPY_AGAIN,
+                ) from error
+            for member in self._zip.infolist():
+                self._add(member)
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -123,8 +127,7 @@ class Archive:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._zip.close()
-        self._file.close()
+        self._opened.close()
 
     def _add(self, member: zipfile.ZipInfo) -> None:
         # orig_filename: zipfile cuts names at a NUL and turns backslashes round.
