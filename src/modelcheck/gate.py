@@ -15,7 +15,6 @@ from pathlib import Path
 from modelcheck.data import Samples, SplitSamples, open_samples, split
 from modelcheck.errors import InvalidInput
 from modelcheck.model import Model, load
-from modelcheck.model.inspection import Inspection, inspect
 from modelcheck.process import ChildLimits, Workspace
 from modelcheck.recipe import Candidate, DataSettings, Recipe, apply_steps
 from modelcheck.reference import Reference, ReferenceActivations
@@ -152,8 +151,10 @@ def check_pair(original: Model, candidate: Model) -> None:
             )
 
 
-def inspect_model(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Inspection:
+def inspect_model(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> "Inspection":
     """What the model is made of; shapes are inferred in a child process."""
+    from modelcheck.model.inspection import inspect
+
     with Reference() as reference:
         inferred = reference.shapes(model, shapes)
     return inspect(model, inferred)

@@ -18,12 +18,13 @@ def inspect(
     """Show inputs, outputs, opset, parameters, size, MACs, sparsity, operators and known faults."""
     from modelcheck import gate
     from modelcheck.cli.request import parse_shapes
-    from modelcheck.report.inspection import print_inspection, to_json
+    from modelcheck.cli.screen import console, print_json
+    from modelcheck.report.inspection import inspection_json, print_inspection
 
     loaded = gate.load_model(model)
     found = gate.inspect_model(loaded, parse_shapes(shape))
     if json:
-        print(to_json(found))
+        print_json(inspection_json(found))
     else:
-        print_inspection(found, model)
+        print_inspection(found, console())
     return 0

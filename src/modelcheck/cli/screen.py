@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelcheck.cli.options import RunOptions
 
@@ -45,30 +47,36 @@ class Screen:
         if self._run.json:
             sys.stdout.write(to_text(report))
             return
-        console = _console()
+        screen = console()
         if not self._run.quiet:
-            _print_head(console, report.recipe.seed)
-            print_report(report, console)
-        print_verdict(report, console, fate)
+            _print_head(screen, report.recipe.seed)
+            print_report(report, screen)
+        print_verdict(report, screen, fate)
 
     def unverified(self, made: Candidate, output: Path) -> None:
         """After apply without --verify."""
         from modelcheck.errors import printable
         from modelcheck.report.terminal import print_steps
 
-        console = _console()
+        screen = console()
         if not self._run.quiet:
-            print_steps(made, console)
-        console.print(f"{printable(output.name)} was written. It is NOT VERIFIED.", markup=False)
+            print_steps(made, screen)
+        screen.print(f"{printable(output.name)} was written. It is NOT VERIFIED.", markup=False)
 
 
-def _console() -> Console:
+def print_json(document: dict[str, Any]) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def console() -> Console:
+    """Standard output; wide where it is no terminal, so that logs do not wrap tables."""
     from rich.console import Console
 
-    console = Console(highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _WIDTH_WITHOUT_TERMINAL)
-    return console
+    screen = Console(highlight=False, emoji=False)
+    if not screen.is_terminal and "COLUMNS" not in os.environ:
+        screen.width = _WIDTH_WITHOUT_TERMINAL
+    return screen
 
 
 def _print_head(console: Console, seed: int) -> None:

@@ -12,15 +12,12 @@ def transforms(
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> int:
     """List every transform with its options, defaults, claim and source."""
-    from modelcheck.report.catalogue import describe_catalogue, print_catalogue
+    from modelcheck.cli.screen import console, print_json
+    from modelcheck.report.catalogue import catalogue_json, described, print_catalogue
 
-    rows = describe_catalogue(name)
+    rows = described(name)
     if json:
-        import json as json_module
-
-        print(
-            json_module.dumps({"schema": "modelcheck.transforms/1", "transforms": rows}, indent=1)
-        )
+        print_json(catalogue_json(rows))
     else:
-        print_catalogue(rows)
+        print_catalogue(rows, console())
     return 0

@@ -15,7 +15,7 @@ from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.transforms.base import Claim, Transform
 from modelcheck.transforms.fold_batchnorm import fold_batchnorm
 from modelcheck.transforms.fp16 import fp16
-from modelcheck.transforms.options import Option, option_table, transform_name, validate
+from modelcheck.transforms.options import Option, option_table, transform_name
 from modelcheck.transforms.prune_weights import prune_weights
 from modelcheck.transforms.quantize_weights import quantize_weights
 from modelcheck.transforms.sparsify import sparsify, sparsity_of
@@ -142,4 +142,4 @@ def build(name: str, options: Mapping[str, object] | None = None) -> Transform:
                 if part
             ),
         )
-    return row.factory(**validate(row.factory, options or {}))
+    return row.factory(**dict(options or {}))

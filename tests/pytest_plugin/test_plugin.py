@@ -1,0 +1,172 @@
+"""The pytest plugin, used as a user's CI would: a file, no code, `pytest --junitxml`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+_DATA = """
+[data]
+path = "digits_test.npz"
+count = 40
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    for name in ("digits_resnet.onnx", "digits_mlp.onnx", "digits_test.npz"):
+        shutil.copy(FIXTURES / name, pytester.path)
+    return pytester
+
+
+def _policy(project: pytest.Pytester, text: str, name: str = "net") -> None:
+    (project.path / f"{name}.modelcheck.toml").write_text(text, encoding="utf-8")
+
+
+def test_a_file_gives_one_item_per_model_target_and_check(project: pytest.Pytester) -> None:
+    _policy(
+        project,
+        _DATA
+        + """
+[[models]]
+original = "digits_resnet.onnx"
+candidate = "digits_resnet.onnx"
+
+[[models]]
+original = "digits_mlp.onnx"
+
+[[targets]]
+engine = "new"
+
+[[targets]]
+engine = "classic"
+max-slowdown = "90%"
+""",
+    )
+    result = project.runpytest_subprocess("--collect-only", "-q")
+    items = [line for line in result.outlines if "::" in line]
+    assert len(items) == 6
+    assert sum("speed" in item for item in items) == 2
+    result = project.runpytest_subprocess("--junitxml=out.xml")
+    # A model by itself has no speed-up to judge, which is no pass.
+    result.assert_outcomes(passed=5, failed=1)
+    cases = ElementTree.parse(project.path / "out.xml").getroot().iter("testcase")
+    assert len(list(cases)) == 6
+
+
+def test_a_candidate_that_is_another_model_fails_with_the_outcome_first(
+    project: pytest.Pytester,
+) -> None:
+    _policy(
+        project,
+        _DATA
+        + """
+[[models]]
+original = "digits_resnet.onnx"
+
+[[steps]]
+transform = "prune-weights"
+amount = 0.95
+
+[limits]
+min-sqnr = 25
+""",
+    )
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["FAIL: cpu auto*logits*"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_inconclusive_fails_the_item(project: pytest.Pytester) -> None:
+    text = '[[models]]\noriginal = "digits_mlp.onnx"\n[limits]\nmin-agreement = 0.99\n' + _DATA
+    _policy(project, text)
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["INCONCLUSIVE: *"])
+
+
+def test_only_an_optional_target_skips(project: pytest.Pytester) -> None:
+    models = '[[models]]\noriginal = "digits_mlp.onnx"\n'
+    _policy(project, _DATA + models + '[[targets]]\ndevice = "cuda"\noptional = true\n', "optional")
+    _policy(project, _DATA + models + '[[targets]]\ndevice = "cuda"\n', "required")
+    result = project.runpytest_subprocess("-rs")
+    result.assert_outcomes(skipped=1, failed=1)
+    result.stdout.fnmatch_lines(["UNSUPPORTED: *"])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "*INCONCLUSIVE: the file yields no checks*"),
+        ("[[modles]]\n", "*unknown key 'modles'*"),
+        ("[[models]\n", "*is not valid TOML*"),
+        ('[[models]]\noriginal = "absent.onnx"\n', "*absent.onnx*"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_one_failing_item(
+    project: pytest.Pytester, text: str, expected: str
+) -> None:
+    _policy(project, text)
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines([expected])
+
+
+def test_the_fixture_fails_a_python_test_that_judges_a_wrong_candidate(
+    project: pytest.Pytester,
+) -> None:
+    project.makepyfile(
+        """
+        def test_same(modelcheck_gate):
+            result = modelcheck_gate("digits_mlp.onnx", "digits_mlp.onnx", data="digits_test.npz")
+            assert result.outcome == "PASS"
+
+        def test_other(modelcheck_gate):
+            modelcheck_gate("digits_mlp.onnx", "digits_resnet.onnx", data="digits_test.npz")
+        """
+    )
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(passed=1, failed=1)
+
+
+def test_each_model_is_verified_once(project: pytest.Pytester) -> None:
+    _policy(
+        project,
+        _DATA
+        + """
+[[models]]
+original = "digits_mlp.onnx"
+candidate = "digits_mlp.onnx"
+
+[[targets]]
+engine = "new"
+max-slowdown = "90%"
+
+[[targets]]
+engine = "classic"
+max-slowdown = "90%"
+""",
+    )
+    project.makeconftest(
+        """
+        import modelcheck.gate as gate
+        judge, calls = gate.judge, []
+
+        def counted(*args, **kwargs):
+            calls.append(1)
+            return judge(*args, **kwargs)
+
+        gate.judge = counted
+
+        def pytest_terminal_summary(terminalreporter):
+            terminalreporter.write_line(f"verified {len(calls)} times")
+        """
+    )
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["verified 1 times"])
