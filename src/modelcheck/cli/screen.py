@@ -49,7 +49,6 @@ class Screen:
             return
         screen = console()
         if not self._run.quiet:
-            _print_head(screen, report.recipe.seed)
             print_report(report, screen)
         print_verdict(report, screen, fate)
 
@@ -77,10 +76,3 @@ def console() -> Console:
     if not screen.is_terminal and "COLUMNS" not in os.environ:
         screen.width = _WIDTH_WITHOUT_TERMINAL
     return screen
-
-
-def _print_head(console: Console, seed: int) -> None:
-    from importlib import metadata
-
-    versions = "   ".join(f"{n} {metadata.version(n)}" for n in ("modelcheck", "onnxruntime"))
-    console.print(f"{versions}   seed {seed}", markup=False, style="dim")

@@ -31,7 +31,7 @@ from modelcheck.judge.limits import (
     parse_limit,
 )
 from modelcheck.judge.noise import NoiseFloor, lower_bound
-from modelcheck.judge.outcome import Blame, Check, Outcome, exit_code, overall
+from modelcheck.judge.outcome import Blame, Check, Outcome, exit_code, gravest, overall
 from modelcheck.judge.sequential import Block, SequentialTest, interval, ready
 from modelcheck.judge.speed import (
     SpeedCase,
@@ -65,6 +65,7 @@ __all__ = [
     "clopper_pearson",
     "default_limit",
     "exit_code",
+    "gravest",
     "highest_provable",
     "interval",
     "is_class_scores",

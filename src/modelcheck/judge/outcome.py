@@ -57,8 +57,13 @@ def overall(checks: Iterable[Check]) -> Outcome:
     Checks of optional targets change nothing, and where no required check is left there is
     no evidence: INCONCLUSIVE.
     """
-    outcomes = {check.outcome for check in checks if not check.optional}
-    return next((o for o in _PRECEDENCE if o in outcomes), Outcome.INCONCLUSIVE)
+    return gravest(check.outcome for check in checks if not check.optional)
+
+
+def gravest(outcomes: Iterable[Outcome]) -> Outcome:
+    """FAIL before UNSUPPORTED before INCONCLUSIVE before PASS; of none, INCONCLUSIVE."""
+    found = set(outcomes)
+    return next((o for o in _PRECEDENCE if o in found), Outcome.INCONCLUSIVE)
 
 
 def exit_code(outcome: Outcome) -> int:

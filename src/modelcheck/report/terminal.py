@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from importlib import metadata
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -18,8 +19,9 @@ from modelcheck.judge import (
     Outcome,
     OutputEvidence,
     SpeedEvidence,
+    gravest,
 )
-from modelcheck.recipe import Candidate, Step
+from modelcheck.recipe import Candidate, CheckKind, Step
 from modelcheck.report.document import ModelFacts, Report
 from modelcheck.verification import TargetResult
 
@@ -42,13 +44,21 @@ _SHOWN_OUTPUTS = 4
 def print_report(report: Report, console: Console) -> None:
     """Everything but the last line, which also says what became of the output file."""
     verification = report.verification
-    console.print(_models(report))
-    console.print(_targets(report))
-    details = _outputs(verification.targets)
-    if details.row_count:
-        console.print(details)
+    console.print(Text(_versions(report), style="dim"))
+    console.print()
+    _print_models(report, console)
+    console.print()
+    console.print(_equivalences(report))
+    for table in (_outputs(verification.targets), _speeds(report)):
+        if table.row_count:
+            console.print()
+            console.print(table)
+    console.print()
+    for line in (*_accuracies(verification.targets), *_passing(verification.targets)):
+        console.print(line)
     for check in verification.checks:
         if check.outcome is not Outcome.PASS:
+            console.print()
             console.print(_finding(check))
     for target in verification.targets:
         if target.native_log.strip():
@@ -85,12 +95,21 @@ def print_verdict(report: Report, console: Console, fate: str) -> None:
             f": {checks}.{blind} {fate}".rstrip(),
         )
     )
-    console.print(Text(f"Reproduce: {printable(report.command, limit=2000)}", style="dim"))
+    command = Text(f"Reproduce: {printable(report.command, limit=2000)}", style="dim")
+    console.print(command, soft_wrap=True)
     console.print(Text(f"exit {report.exit_code}   {units.duration(report.seconds)}", style="dim"))
 
 
-def _models(report: Report) -> RenderableType:
-    table = Table.grid(padding=(0, 3))
+def _versions(report: Report) -> str:
+    """'modelcheck 0.1.0   OpenCV 5.0.0   onnxruntime 1.32.0   seed 42'."""
+    found = {t.opencv.version: None for t in report.verification.targets if t.opencv is not None}
+    opencv = "".join(f"   OpenCV {version}" for version in found)
+    names = [f"{name} {metadata.version(name)}" for name in ("modelcheck", "onnxruntime")]
+    return f"{names[0]}{opencv}   {names[1]}   seed {report.recipe.seed}"
+
+
+def _print_models(report: Report, console: Console) -> None:
+    table = Table.grid(padding=(0, 3, 0, 0))
     table.add_row(*_model_row(report.original, report.original.name))
     if report.steps is not None:
         _add_steps(table, report.steps)
@@ -99,12 +118,18 @@ def _models(report: Report) -> RenderableType:
         table.add_row(*_model_row(report.candidate, named))
     data = report.data
     table.add_row("data", Text(printable(data.judged.origin)))
-    parts: list[RenderableType] = [table]
     if data.text:
-        parts.append(Text(f"     {data.text}"))
+        table.add_row("", Text(data.text))
+    for note in data.judged.notes:
+        table.add_row("", Text(printable(note, limit=400)))
+    console.print(table)
     if data.judged.synthetic:
-        parts.append(Text("synthetic inputs: no --data was given", style="yellow"))
-    return Padding(Group(*parts), (1, 0))
+        console.print(
+            Text(
+                "SYNTHETIC INPUTS: no --data was given. Only an exact claim can pass on them.",
+                style="yellow",
+            )
+        )
 
 
 def _add_steps(table: Table, made: Candidate) -> None:
@@ -143,31 +168,61 @@ def _left_alone(step: Step) -> list[str]:
     ]
 
 
-def _targets(report: Report) -> Table:
-    """One row a target."""
-    alone = report.candidate is None
-    agreement = any(_agreements(t) for t in report.verification.targets)
-    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim", pad_edge=False)
-    table.add_column("TARGET", no_wrap=True)
-    table.add_column("RAN ON", no_wrap=True)
-    if agreement:
-        table.add_column("TOP-1 AGREEMENT [95 %]", no_wrap=True)
-    for name in ("MAX ERROR", "SQNR", "LATENCY" if alone else "ORIGINAL"):
+def _equivalences(report: Report) -> Table:
+    """One row a target: where it ran and how equal the outputs are."""
+    targets = report.verification.targets
+    agreement = any(_agreements(target) for target in targets)
+    table = _table("TARGET", "RAN ON", *(["TOP-1 AGREEMENT [95 %]"] if agreement else []))
+    for name in ("MAX ERROR", "SQNR"):
         table.add_column(name, no_wrap=True, justify="right")
-    if not alone:
-        table.add_column("CANDIDATE", no_wrap=True, justify="right")
-        table.add_column("SPEEDUP [98 %]", no_wrap=True)
-        table.add_column("BUDGET", no_wrap=True)
-    table.add_column("")
-    for target in report.verification.targets:
+    table.add_column("VERDICT", no_wrap=True)
+    for target in targets:
         cells = [target.settings.target.name, _ran_on(target)]
         if agreement:
             cells.append(_agreement(_agreements(target)))
-        cells += _errors(target.equivalence)
-        cells += _speeds(target, alone)
-        optional = " (optional)" if target.settings.target.optional else ""
-        verdict = Text(f"{target.outcome}{optional}", style=_STYLES[target.outcome])
-        table.add_row(*cells, verdict)
+        checks = [check for check in target.checks if check.kind != CheckKind.SPEED]
+        table.add_row(*cells, *_errors(target.equivalence), _verdict(target, checks))
+    return table
+
+
+def _speeds(report: Report) -> Table:
+    """One row a target that was timed."""
+    alone = report.candidate is None
+    table = _table("TARGET")
+    for name in ["LATENCY"] if alone else ["ORIGINAL", "CANDIDATE"]:
+        table.add_column(name, no_wrap=True, justify="right")
+    for name in [] if alone else ["SPEEDUP [98 %]", "BUDGET", "VERDICT"]:
+        table.add_column(name, no_wrap=True)
+    for target in report.verification.targets:
+        if target.speed is None:
+            continue
+        cells = [target.settings.target.name, units.duration(target.speed.original_latency_s)]
+        if alone:
+            table.add_row(*cells)
+            continue
+        required = target.settings.limits.speed_ratio_required()
+        checks = [check for check in target.checks if check.kind == CheckKind.SPEED]
+        table.add_row(
+            *cells,
+            units.duration(target.speed.candidate_latency_s),
+            _interval(target.speed),
+            "–" if required is None else units.ratio(required),
+            _verdict(target, checks) if checks else Text("not judged", style="dim"),
+        )
+    return table
+
+
+def _verdict(target: TargetResult, checks: list[Check]) -> Text:
+    """The gravest outcome of some checks of a target."""
+    worst = gravest(check.outcome for check in checks)
+    optional = " (optional)" if target.settings.target.optional else ""
+    return Text(f"{worst}{optional}", style=_STYLES[worst])
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    for name in columns:
+        table.add_column(name, no_wrap=True)
     return table
 
 
@@ -184,12 +239,20 @@ def _agreement(found: list[AgreementEvidence]) -> str:
     if not found:
         return "–"
     worst = min(found, key=lambda a: a.agreement)
-    text = f"{units.percent(worst.agreement)} [{100 * worst.lower:.1f}, {100 * worst.upper:.1f}]"
-    if worst.label_correct_actual is not None and worst.label_correct_expected is not None:
-        before = units.percent(worst.label_correct_expected / worst.samples)
-        after = units.percent(worst.label_correct_actual / worst.samples)
-        text += f"  top-1 {before} → {after}"
-    return text
+    return f"{units.percent(worst.agreement)} [{100 * worst.lower:.1f}, {100 * worst.upper:.1f}]"
+
+
+def _accuracies(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
+    """Accuracy by the labels, where there are any: accuracy alone would hide flips."""
+    for target in targets:
+        for found in _agreements(target)[:1]:
+            before, after = found.label_correct_expected, found.label_correct_actual
+            if before is not None and after is not None and found.labelled:
+                yield Text(
+                    f"{target.settings.target.name}: top-1 accuracy on {found.labelled} labels "
+                    f"{units.percent(before / found.labelled)} in float32, "
+                    f"{units.percent(after / found.labelled)} here"
+                )
 
 
 def _errors(evidence: EquivalenceEvidence | None) -> list[str]:
@@ -199,52 +262,28 @@ def _errors(evidence: EquivalenceEvidence | None) -> list[str]:
     return [units.scientific(worst.scale_relative_max), units.decibels(worst.sqnr_db)]
 
 
-def _speeds(target: TargetResult, alone: bool) -> list[str]:
-    speed = target.speed
-    required = target.settings.limits.speed_ratio_required()
-    budget = "–" if required is None else units.ratio(required)
-    if speed is None:
-        return ["–"] if alone else ["–", "–", "–", budget]
-    if alone:
-        return [units.duration(speed.original_latency_s)]
-    return [
-        units.duration(speed.original_latency_s),
-        units.duration(speed.candidate_latency_s),
-        _interval(speed),
-        budget,
-    ]
-
-
 def _interval(speed: SpeedEvidence) -> str:
     high = "…" if math.isinf(speed.high) else f"{speed.high:.2f}"
     return f"{units.ratio(speed.ratio)} [{speed.low:.2f}, {high}]"
 
 
 def _outputs(targets: tuple[TargetResult, ...]) -> Table:
-    """Always printed: the figures of each output against the reference, and what would pass."""
-    table = Table(
-        box=None, padding=(0, 3, 0, 0), header_style="dim", pad_edge=False, title_justify="left"
-    )
-    for name in ("TARGET", "OUTPUT"):
-        table.add_column(name, no_wrap=True)
+    """Always printed: the figures of each output against the reference."""
+    table = _table("TARGET", "OUTPUT")
     for name in ("MAX ABS", "OF SCALE", "SQNR", "COSINE", "WORST SAMPLE"):
         table.add_column(name, no_wrap=True, justify="right")
-    table.add_column("TIGHTEST LIMIT THAT WOULD PASS")
     for target in targets:
-        evidence = target.equivalence
-        if evidence is None:
-            continue
-        ordered = _worst_first(evidence.total.outputs)
+        ordered = () if target.equivalence is None else target.equivalence.total.outputs
+        ordered = _worst_first(ordered)
         for i, output in enumerate(ordered[:_SHOWN_OUTPUTS]):
             table.add_row(
                 target.settings.target.name if i == 0 else "",
-                printable(output.name, limit=32),
+                printable(output.name, limit=24),
                 units.scientific(output.max_abs),
                 units.scientific(output.scale_relative_max),
                 units.decibels(output.sqnr_db),
                 f"{output.cosine:.6f}",
                 str(output.worst_sample),
-                _tightest(evidence) if i == 0 else "",
             )
         if len(ordered) > _SHOWN_OUTPUTS:
             table.add_row("", f"and {len(ordered) - _SHOWN_OUTPUTS} better ones")
@@ -255,28 +294,28 @@ def _worst_first(outputs: tuple[OutputEvidence, ...]) -> list[OutputEvidence]:
     return sorted(outputs, key=lambda o: o.sqnr_db if not math.isnan(o.sqnr_db) else -math.inf)
 
 
-def _tightest(evidence: EquivalenceEvidence) -> str:
-    parts = []
-    for key, value in evidence.tightest.items():
-        if value is not None and math.isfinite(value):
-            parts.append(f"{key} {_limit(key, value)}")
-    if evidence.noise_floor is not None:
-        parts.append(evidence.noise_floor.describe())
-    return ", ".join(parts)
+def _passing(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
+    """For each target what was asked, and the tightest limits that would pass."""
+    for target in targets:
+        evidence = target.equivalence
+        if evidence is None:
+            continue
+        tightest = (f"{key} {value:g}" for key, value in evidence.tightest.items())
+        floor = "" if evidence.noise_floor is None else f"; {evidence.noise_floor.describe()}"
+        yield Text(
+            f"{target.settings.target.name}: asked {evidence.limit}{floor}; "
+            f"would pass {' or '.join(tightest) or 'nothing'}"
+        )
 
 
-def _limit(key: str, value: float) -> str:
-    return units.scientific(value) if key == "max-error" else f"{value:.4g}"
-
-
-def _finding(check: Check) -> Padding:
+def _finding(check: Check) -> Text:
     blame = f" ({check.blame})" if check.blame != "none" else ""
     text = Text.assemble(
         (check.outcome.value, _STYLES[check.outcome]),
         f" {check.kind}{blame}: ",
         printable(check.message, limit=2000),
     )
-    return Padding(text, (1, 0, 0, 0))
+    return text
 
 
 def _native_log(target: TargetResult) -> Text:

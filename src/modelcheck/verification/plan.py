@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from modelcheck.data import Samples
-from modelcheck.judge import Check, EquivalenceEvidence, Outcome, SpeedEvidence, overall
+from modelcheck.judge import Check, EquivalenceEvidence, Outcome, SpeedEvidence, gravest, overall
 from modelcheck.model import Model
 from modelcheck.process import ChildLimits
 from modelcheck.recipe import Judging, TargetSettings
@@ -51,9 +51,7 @@ class TargetResult:
     @property
     def outcome(self) -> Outcome:
         """Of this target by itself, as if it were required."""
-        order = (Outcome.FAIL, Outcome.UNSUPPORTED, Outcome.INCONCLUSIVE, Outcome.PASS)
-        outcomes = {check.outcome for check in self.checks}
-        return next((o for o in order if o in outcomes), Outcome.INCONCLUSIVE)
+        return gravest(check.outcome for check in self.checks)
 
 
 @dataclass(frozen=True)
