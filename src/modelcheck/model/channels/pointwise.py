@@ -80,7 +80,7 @@ def across(node: ir.Node, trace: Trace, static: Static) -> None:
         axis = 0 if array is None else int(array.reshape(-1)[0])
     if layout is None or layout.shape[axis] > 1 or node.op_type in ("CumSum", "TopK"):
         pin_inputs(node, trace, static)
-    elif not node.attributes.get_int("keepdims", 1) != 0:
+    elif node.attributes.get_int("keepdims", 1) == 0:
         trace.layouts[node.outputs[0]] = trace.follow([layout]).squeeze(axis)
     else:
         unary(node, trace, static)
