@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,19 +20,27 @@ import psutil
 
 from modelcheck.errors import Crashed, ModelcheckError, OutOfMemory, TimedOut
 from modelcheck.process import frames
-from modelcheck.process.workspace import private_folder
+from modelcheck.process.starter import start
+from modelcheck.process.workspace import Workspace
 from modelcheck.units import duration, size
 
 Arrays = Mapping[str, np.ndarray]
 
-# Messages by which native code says that an allocation failed (cv2, onnxruntime, libstdc++).
-_OUT_OF_MEMORY = ("insufficient memory", "bad_alloc", "bad allocation", "failed to allocate")
+# Messages by which native code, numpy and the loader say that an allocation failed.
+_OUT_OF_MEMORY = (
+    "insufficient memory", "bad_alloc", "bad allocation", "failed to allocate",
+    "unable to allocate", "cannot allocate memory", "memoryerror",
+)  # fmt: skip
 _LOG_TAIL_BYTES = 8_000
+_DYING_S = 5.0  # between the end of a child's pipe and the end of the child
 
 
 @dataclass(frozen=True, slots=True)
 class ChildLimits:
-    """What a child may use. `memory_bytes` caps its address space; 0 means the machine's memory."""
+    """What a child may use. `memory_bytes` caps its address space; 0 means the machine's memory.
+
+    `start_s` is for requests that import large libraries or read a model, `request_s` for others.
+    """
 
     start_s: float = 60.0
     request_s: float = 120.0
@@ -62,7 +69,7 @@ class Refused(ModelcheckError):
 
 
 class Child:
-    """One worker process, spoken to in frames over its stdin and stdout.
+    """One worker process, spoken to in frames over two pipes.
 
     A death, hang or refusal is raised as `Crashed`, `TimedOut`, `OutOfMemory` or `Refused`; after
     the first three the child is gone. Use as a context manager: leaving it kills the process and
@@ -76,40 +83,29 @@ class Child:
         name: str,
         python: str | None = None,
         limits: ChildLimits | None = None,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str | None] | None = None,
     ) -> None:
+        """Raises Crashed where the interpreter cannot be started.
+
+        `environment` is laid over this process's own; None takes a variable away.
+        """
         self.name = name
         self._limits = limits or ChildLimits()
-        self._folder = private_folder()
-        self._log: IO[bytes] = (self._folder / "log").open("w+b")
-        env = dict(os.environ, TMPDIR=str(self._folder), **(environment or {}))
-        here = Path(__file__).parent
-        command = [
-            python or sys.executable, "-I", str(script),
-            str(here / "frames.py"), str(here / "serve.py"), str(self._limits.address_space()),
-        ]  # fmt: skip
-        try:
-            self._process = subprocess.Popen(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._log,
-                cwd=self._folder,
-                env=env,
-                start_new_session=True,  # Ctrl-C is for the parent, which then buries the child
-                bufsize=0,
-            )
-        except OSError as error:
-            self._log.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
-            raise Crashed(f"cannot be started: {error.strerror}", where=name) from error
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._to_child = self._process.stdin
-        self._from_child = self._process.stdout
-        os.set_blocking(self._from_child.fileno(), False)
-        os.set_blocking(self._to_child.fileno(), False)
         self._deadline = 0.0
+        self._patience_s = 0.0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._folder = Workspace()
+        self._streams = contextlib.ExitStack()
+        try:
+            self._log = self._streams.enter_context(self._open_log())
+            self._from_child, self._to_child = self._start(script, python, environment or {})
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            self.close()
+            raise Crashed(f"cannot be started: {reason}", where=name) from error
+        except BaseException:
+            self.close()
+            raise
 
     def request(
         self,
@@ -132,7 +128,8 @@ class Child:
         **fields: Any,
     ) -> None:
         """Send a request; the time-out runs from here. Pair every send with one `receive`."""
-        self._deadline = time.monotonic() + (timeout_s or self._limits.request_s)
+        self._check_alive()
+        self._be_patient(timeout_s or self._limits.request_s)
         try:
             frames.write_frame(_Writer(self), {"op": op, **fields}, dict(arrays or {}))
         except BrokenPipeError:
@@ -143,42 +140,43 @@ class Child:
 
         A caller that did other work since `send` gives a time-out that runs from here.
         """
+        self._check_alive()
         if timeout_s is not None:
-            self._deadline = time.monotonic() + timeout_s
+            self._be_patient(timeout_s)
         try:
             fields, arrays = frames.read_frame(_Reader(self))
-        except frames.FrameError:
+            well = fields.pop("ok")
+        except frames.Closed:
             raise self._post_mortem() from None
-        if fields.pop("ok"):
-            return Answer(fields, arrays)
-        text = str(fields.get("error", "")).strip()
-        if fields["kind"] == "MemoryError" or any(m in text.lower() for m in _OUT_OF_MEMORY):
+        except (frames.FrameError, KeyError) as error:
+            log = self._bury()
+            raise Crashed(f"gave no valid answer ({error})", where=self.name,
+                          native_log=log) from None  # fmt: skip
+        except MemoryError:
             self.close()
-            raise self._out_of_memory()
-        raise Refused(fields["kind"], text, self.name)
+            raise self._out_of_memory() from None
+        if well:
+            return Answer(fields, arrays)
+        kind, text = str(fields.get("kind")), str(fields.get("error", "")).strip()
+        if kind == "MemoryError" or any(m in text.lower() for m in _OUT_OF_MEMORY):
+            raise self._out_of_memory(self._bury())
+        raise Refused(kind, text, self.name)
 
-    def native_log(self) -> str:
-        """The end of what the child's native code printed."""
-        try:
-            return self._read_log()
-        except ValueError:
-            return ""
-
-    def cpu_s(self) -> float:
-        """Processor time used so far, in seconds."""
-        times = psutil.Process(self._process.pid).cpu_times()
-        return float(times.user + times.system)
+    def log_tail(self) -> str:
+        """The end of what the living child's native code has printed so far."""
+        end = self._log.seek(0, os.SEEK_END)
+        self._log.seek(max(0, end - _LOG_TAIL_BYTES))
+        return self._log.read().decode("utf-8", "replace")
 
     def close(self) -> None:
         """Kill the process and everything it started, and remove its folder."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        for stream in (self._to_child, self._from_child):
-            with contextlib.suppress(OSError):
-                stream.close()
-        self._log.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+        self._streams.close()
+        self._folder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -198,22 +196,69 @@ class Child:
             selector.register(stream, event)
             if left_s > 0 and selector.select(left_s):
                 return
-        log = self._read_log()
-        self.close()
         raise TimedOut(
-            f"no answer within {duration(self._limits.request_s)}; it was killed",
+            f"no answer within {duration(self._patience_s)}; it was killed",
             where=self.name,
             remedy="Raise --timeout if the model is merely slow.",
-            native_log=log,
+            native_log=self._bury(),
         )
 
-    def _post_mortem(self) -> ModelcheckError:
+    def _open_log(self) -> IO[bytes]:
+        # Appending, so that reading the log here does not move where the child writes.
+        return (self._folder.path / "log").open("a+b")
+
+    def _start(
+        self, script: Path, python: str | None, environment: Mapping[str, str | None]
+    ) -> tuple[IO[bytes], IO[bytes]]:
+        """Start the process; the pipes from it and to it, neither of which blocks."""
+        python = python or sys.executable
+        if os.sep in python:
+            python = os.path.abspath(python)  # of here, not of the child's own folder
+        here = Path(__file__).parent
+        readable, writable = os.pipe()
+        command = [
+            python, "-I", str(script.absolute()), str(here / "frames.py"), str(here / "serve.py"),
+            str(self._limits.address_space()), str(writable),
+        ]  # fmt: skip
+        wanted = {**os.environ, "TMPDIR": str(self._folder.path), **environment}
         try:
-            code = self._process.wait(timeout=10)
+            from_child = self._streams.enter_context(os.fdopen(readable, "rb", buffering=0))
+            self._process = start(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=self._log,
+                stderr=self._log,
+                cwd=self._folder.path,
+                env={key: value for key, value in wanted.items() if value is not None},
+                start_new_session=True,  # Ctrl-C is for the parent, which then buries the child
+                pass_fds=(writable,),
+                bufsize=0,
+            )
+        finally:
+            os.close(writable)
+        assert self._process.stdin is not None
+        to_child = self._streams.enter_context(self._process.stdin)
+        for pipe in (from_child, to_child):
+            os.set_blocking(pipe.fileno(), False)
+        return from_child, to_child
+
+    def _check_alive(self) -> None:
+        if self._process is None:
+            raise Crashed("is no longer running", where=self.name)
+
+    def _be_patient(self, timeout_s: float) -> None:
+        self._patience_s = timeout_s
+        self._deadline = time.monotonic() + timeout_s
+
+    def _post_mortem(self) -> ModelcheckError:
+        """Why the child is no longer there, now that its pipe has closed."""
+        assert self._process is not None
+        try:
+            code = self._process.wait(timeout=_DYING_S)
+            how = _signal_name(-code) if code < 0 else f"ended with code {code}"
         except subprocess.TimeoutExpired:
-            code = 0
-        log = self._read_log()
-        self.close()
+            code, how = 0, "closed its pipe and ran on"
+        log = self._bury()
         if any(m in log.lower() for m in _OUT_OF_MEMORY):
             return self._out_of_memory(log)
         if code == -signal.SIGKILL:
@@ -221,7 +266,6 @@ class Child:
                 "was killed by the system, most likely for lack of memory",
                 where=self.name, native_log=log,
             )  # fmt: skip
-        how = f"died of {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         return Crashed(how, where=self.name, native_log=log)
 
     def _out_of_memory(self, log: str = "") -> OutOfMemory:
@@ -230,10 +274,17 @@ class Child:
             where=self.name, remedy="Raise --memory-limit, or use a smaller input.", native_log=log,
         )  # fmt: skip
 
-    def _read_log(self) -> str:
-        end = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, end - _LOG_TAIL_BYTES))
-        return self._log.read().decode("utf-8", "replace")
+    def _bury(self) -> str:
+        """Close, and return the end of what the child's native code printed."""
+        log = self.log_tail()
+        self.close()
+        return log
+
+
+def _signal_name(number: int) -> str:
+    with contextlib.suppress(ValueError):  # real-time signals have no names
+        return f"died of {signal.Signals(number).name}"
+    return f"died of signal {number}"
 
 
 class _Writer:
@@ -245,8 +296,8 @@ class _Writer:
     def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
         pipe = self._child._to_child
-        while len(view):
-            n = pipe.write(view)
+        while view:
+            n: int | None = pipe.write(view)
             if n is None:  # the pipe is full
                 self._child.wait_for(pipe, selectors.EVENT_WRITE)
             else:
@@ -256,7 +307,7 @@ class _Writer:
 
 
 class _Reader:
-    """The child's stdout as a stream that gives up at the deadline."""
+    """The child's answers as a stream that gives up at the deadline."""
 
     def __init__(self, child: Child) -> None:
         self._child = child
@@ -266,12 +317,3 @@ class _Reader:
         while (n := pipe.readinto(view)) is None:  # type: ignore[attr-defined]
             self._child.wait_for(pipe, selectors.EVENT_READ)
         return int(n)
-
-
-def kill_on_sigterm() -> None:
-    """Turn SIGTERM into SystemExit(143), so that folders and children are cleaned up as usual."""
-
-    def leave(signum: int, frame: object) -> None:
-        raise SystemExit(128 + signum)
-
-    signal.signal(signal.SIGTERM, leave)

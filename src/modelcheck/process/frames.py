@@ -18,7 +18,11 @@ _KINDS = "biuf"  # what a child may send: no objects, no strings
 
 
 class FrameError(Exception):
-    """The other side closed the pipe or sent something that is no frame."""
+    """The other side sent something that is no frame."""
+
+
+class Closed(FrameError):
+    """The other side closed the pipe."""
 
 
 def write_frame(stream, header, arrays=None):
@@ -35,21 +39,33 @@ def write_frame(stream, header, arrays=None):
 
 
 def read_frame(stream):
-    """Read one frame: (header, {name: array}). The arrays own their memory."""
+    """Read one frame: (header, {name: array}). The arrays own their memory.
+
+    Raises Closed at the end of the stream, FrameError for whatever is no frame, and MemoryError
+    for an array that does not fit.
+    """
     (length,) = _LENGTH.unpack(_read(stream, _LENGTH.size))
     if length > _MAX_HEADER_BYTES:
         raise FrameError("header of %d bytes" % length)
-    header = json.loads(bytes(_read(stream, length)).decode("utf-8", "surrogatepass"))
-    arrays = {}
-    for name, dtype_text, shape in header.pop("arrays"):
-        dtype = np.dtype(dtype_text)
-        if dtype.kind not in _KINDS or any(d < 0 for d in shape):
-            raise FrameError("array %r of %s %s" % (name, dtype_text, shape))
-        array = np.empty(shape, dtype)
+    text = bytes(_read(stream, length))
+    try:
+        header = json.loads(text.decode("utf-8", "surrogatepass"))
+        arrays = {str(name): _empty(*layout) for name, *layout in header.pop("arrays")}
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
+        raise FrameError("header %r: %s" % (text[:80], error)) from None
+    except RecursionError:
+        raise FrameError("header %r" % text[:80]) from None
+    for array in arrays.values():
         if array.nbytes:
             _read_into(stream, memoryview(array.reshape(-1)).cast("B"))
-        arrays[name] = array
     return header, arrays
+
+
+def _empty(dtype_text, shape):
+    dtype = np.dtype(dtype_text)
+    if dtype.kind not in _KINDS:
+        raise ValueError("an array of %s" % dtype_text)
+    return np.empty(tuple(shape), dtype)
 
 
 def _read(stream, n):
@@ -62,5 +78,5 @@ def _read_into(stream, view):
     while len(view):
         n = stream.readinto(view)
         if not n:
-            raise FrameError("the pipe was closed")
+            raise Closed("the pipe was closed")
         view = view[n:]

@@ -3,32 +3,37 @@
 Loaded from its path by the workers (see `child.py`): standard library and numpy only, Python 3.8.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
 import sys
 
 _PR_SET_PDEATHSIG = 1
+_MAX_FILE_BYTES = 256 << 20  # far more than a worker writes; native code can print for ever
 
 
 def serve(frames, handlers):
     """Answer requests from stdin until it closes. `handlers` maps an op to f(header, arrays).
 
     A handler returns (fields, arrays). An exception becomes an answer with its type and text, so
-    that only death (a signal, a hang) is left for the parent to notice. Native code prints to
-    fd 1 and 2 as it likes: answers go to a private copy of fd 1.
+    that only death (a signal, a hang) is left for the parent to notice. Native code, a start-up
+    file or a wrapper may print to fd 1 and 2, which both go to the log: answers go to the pipe
+    whose number is the fourth argument.
     """
     _die_with_parent()
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    pipe = int(sys.argv[4])
+    os.set_inheritable(pipe, False)
+    answers = os.fdopen(pipe, "wb", buffering=0)
     for stream in (requests, answers):
         _widen_pipe(stream)
     answers = _WriteAll(answers)
     while True:
         try:
             header, arrays = frames.read_frame(requests)
-        except frames.FrameError:
+        except frames.Closed:
             return
         try:
             fields, results = handlers[header["op"]](header, arrays)
@@ -38,18 +43,26 @@ def serve(frames, handlers):
         except Exception as error:
             answer = {"ok": False, "kind": type(error).__name__, "error": str(error)}
             results = {}
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush()
         frames.write_frame(answers, answer, results)
 
 
 def limit_memory(n_bytes):
-    """Cap this process's address space, and its core dumps at nothing."""
+    """Cap this process's address space and its files, and its core dumps at nothing."""
     import resource
 
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _cap(resource, resource.RLIMIT_CORE, 0)
+    # Python ignores SIGXFSZ: what goes beyond is not written, and nobody dies of it.
+    _cap(resource, resource.RLIMIT_FSIZE, _MAX_FILE_BYTES)
     if n_bytes:
-        resource.setrlimit(resource.RLIMIT_AS, (n_bytes, n_bytes))
+        _cap(resource, resource.RLIMIT_AS, n_bytes)
+
+
+def _cap(resource, what, most):
+    _, hard = resource.getrlimit(what)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)  # the user's own `ulimit` may be stricter
+    resource.setrlimit(what, (most, most))
 
 
 class _WriteAll:
@@ -60,11 +73,17 @@ class _WriteAll:
 
     def write(self, data):
         view = memoryview(data)
-        while len(view):
+        while view:
             view = view[self._raw.write(view) :]
 
     def flush(self):
         pass
+
+
+def _flush():
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # the log is full
+            stream.flush()
 
 
 def _die_with_parent():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,23 +14,39 @@ from typing import Self
 
 import psutil
 
+from modelcheck.errors import OutputNotWritten
+
 _PREFIX = "modelcheck-run-"
-
-
-def private_folder() -> Path:
-    """A fresh folder that only this user can read. Its name carries the owner's process id."""
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+_OWNER = re.compile(_PREFIX + r"([0-9]{1,9})-")
 
 
 class Workspace:
-    """A private folder as a context manager."""
+    """A fresh folder that only this user can read, as a context manager.
+
+    Its name carries the owner's process id and its owner holds a lock on it, so that a later run
+    knows a leftover from a folder in use.
+    """
 
     def __init__(self) -> None:
-        _sweep()
-        self.path = private_folder()
+        try:
+            _sweep(Path(tempfile.gettempdir()))
+            self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+        except OSError as error:
+            raise OutputNotWritten(
+                f"no folder for temporary files can be made: {error.strerror}",
+                where=tempfile.tempdir or "TMPDIR",
+                remedy="Set TMPDIR to a folder that can be written and has room.",
+            ) from error
+        self._lock = os.open(self.path, os.O_RDONLY)
+        with contextlib.suppress(OSError):  # some network file systems have no locks
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def close(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove the folder. A second call does nothing."""
+        if self._lock >= 0:
+            shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._lock)
+            self._lock = -1
 
     def __enter__(self) -> Self:
         return self
@@ -41,9 +60,24 @@ class Workspace:
         self.close()
 
 
-def _sweep() -> None:
+def _sweep(parent: Path) -> None:
     """Remove folders whose process no longer lives: SIGKILL leaves no time to do so."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
-        pid = folder.name.removeprefix(_PREFIX).split("-")[0]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+    for folder in parent.glob(f"{_PREFIX}*-*"):
+        owner = _OWNER.match(folder.name)
+        if owner and not psutil.pid_exists(int(owner[1])) and not _locked(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(folder: Path) -> bool:
+    """Whether a living process owns the folder, perhaps in a container with ids of its own."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

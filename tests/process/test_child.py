@@ -1,0 +1,397 @@
+"""Child processes: whatever one does becomes an outcome, and nothing of it is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from modelcheck.errors import Crashed, OutOfMemory, TimedOut
+from modelcheck.process import Child, ChildLimits, Refused, Workspace
+
+WORKER = Path(__file__).with_name("odd_worker.py")
+MIB = 1 << 20
+
+
+def odd_child(**limits: float) -> Child:
+    settings = {"request_s": 20.0, **limits}
+    return Child(WORKER, name="the odd child", limits=ChildLimits(**settings))  # type: ignore[arg-type]
+
+
+def gone(pid: int, within_s: float = 5.0) -> bool:
+    """Whether the process is dead, or dies within the time."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        try:
+            if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A temporary folder of this test's own, checked to be empty at its end."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    yield tmp_path
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Child]:
+    """One child for the tests that do it no harm."""
+    with odd_child() as shared:
+        yield shared
+
+
+class TestRequests:
+    def test_fields_and_arrays_come_back_as_they_went(self, child: Child) -> None:
+        sent = {"a": np.arange(6.0).reshape(2, 3), "ü": np.array(True), "empty": np.zeros((0, 4))}
+        answer = child.request("echo", sent, text="x", number=1.5)
+        assert answer.fields["fields"] == {"text": "x", "number": 1.5}
+        for name, array in sent.items():
+            np.testing.assert_array_equal(answer.arrays[name], array)
+
+    def test_megabytes_both_ways_do_not_deadlock(self, child: Child) -> None:
+        big = {str(i): np.random.default_rng(i).random(MIB) for i in range(4)}  # 8 MiB each
+        answer = child.request("echo", big)
+        assert all(np.array_equal(answer.arrays[name], array) for name, array in big.items())
+
+    def test_an_exception_in_the_child_is_a_refusal_and_the_child_lives_on(
+        self, child: Child
+    ) -> None:
+        with pytest.raises(Refused) as caught:
+            child.request("refuse", text="no such layer")
+        assert (caught.value.kind, caught.value.what) == ("ValueError", "no such layer")
+        assert caught.value.exit_code == 4
+        assert child.request("echo").arrays == {}
+
+    def test_an_unknown_request_is_a_refusal(self, child: Child) -> None:
+        with pytest.raises(Refused):
+            child.request("no such op")
+
+    def test_megabytes_printed_to_both_descriptors_do_not_disturb_the_answers(
+        self, child: Child
+    ) -> None:
+        answer = child.request("chat", {"x": np.ones(3)}, kib=4096, to=[1, 2])
+        assert answer.fields == {"stopped": False}
+        np.testing.assert_array_equal(answer.arrays["x"], np.ones(3))
+
+    def test_the_child_works_in_a_folder_that_only_this_user_can_read(self, child: Child) -> None:
+        about = child.request("about").fields
+        assert about["cwd"] == about["tmpdir"]
+        assert stat.S_IMODE(Path(about["cwd"]).stat().st_mode) == 0o700
+
+    def test_two_children_work_side_by_side(self, child: Child) -> None:
+        with odd_child() as other:
+            for one in (child, other):
+                one.send("echo", {"x": np.zeros(MIB)})
+            assert [one.receive().arrays["x"].size for one in (other, child)] == [MIB, MIB]
+
+    def test_the_environment_is_laid_over_ours_and_none_takes_a_variable_away(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("KEPT", "ours")
+        monkeypatch.setenv("TAKEN", "ours")
+        given = {"KEPT": "theirs", "TAKEN": None}
+        with Child(WORKER, name="x", environment=given) as child:
+            seen = [child.request("about", variable=v).fields["variable"] for v in given]
+        assert seen == ["theirs", None]
+
+
+class TestEndings:
+    @pytest.mark.parametrize(
+        ("way", "what"),
+        [
+            ("segfault", "died of SIGSEGV"),
+            ("abort", "died of SIGABRT"),
+            ("exit", "ended with code 3"),
+            ("exit 0", "ended with code 0"),
+            ("sys.exit", "ended with code 1"),
+            ("real-time signal", f"died of signal {signal.SIGRTMIN + 5}"),
+        ],
+    )
+    def test_a_death_is_named_with_its_log_and_leaves_nothing(
+        self, way: str, what: str, temporary: Path
+    ) -> None:
+        child = odd_child()
+        pid = child.request("about").fields["pid"]
+        with pytest.raises(Crashed) as caught:
+            child.request("end", way=way)
+        assert what in str(caught.value)
+        assert "the odd child" in str(caught.value)
+        assert f"about to {way}" in caught.value.native_log
+        assert caught.value.exit_code == 6
+        assert gone(pid)
+        assert list(temporary.iterdir()) == []  # before the caller closes it
+
+    def test_a_kill_from_outside_is_taken_for_lack_of_memory(self, temporary: Path) -> None:
+        with odd_child() as child, pytest.raises(OutOfMemory, match="killed by the system"):
+            child.request("end", way="sigkill")
+
+    def test_a_hang_is_killed_after_the_time_that_was_given(self, temporary: Path) -> None:
+        with odd_child(request_s=100) as child:
+            pid = child.request("about").fields["pid"]
+            start_s = time.monotonic()
+            with pytest.raises(TimedOut, match="within 400 ms") as caught:
+                child.request("end", way="hang", timeout_s=0.4)
+            assert 0.3 < time.monotonic() - start_s < 10
+            assert "about to hang" in caught.value.native_log
+            assert caught.value.exit_code == 6
+            assert gone(pid)
+
+    def test_a_child_that_closes_its_pipe_and_runs_on_is_killed(
+        self, temporary: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("modelcheck.process.child._DYING_S", 0.2)
+        with odd_child() as child:
+            pid = child.request("about").fields["pid"]
+            with pytest.raises(Crashed, match="closed its pipe"):
+                child.request("end", way="close")
+            assert gone(pid)
+
+    def test_memory_beyond_the_limit_is_out_of_memory(self, temporary: Path) -> None:
+        with odd_child(memory_bytes=600 * MIB) as child:
+            assert child.request("allocate", bytes=MIB).fields["size"] == MIB
+            with pytest.raises(OutOfMemory, match="limit 600 MiB") as caught:
+                child.request("allocate", bytes=1 << 30)
+            assert caught.value.exit_code == 6
+
+    def test_a_request_that_does_not_fit_into_the_child_is_out_of_memory(
+        self, temporary: Path
+    ) -> None:
+        big = {"x": np.zeros(1 << 30, np.uint8)}
+        with odd_child(memory_bytes=600 * MIB) as child, pytest.raises(OutOfMemory):
+            child.request("echo", big)
+
+    @pytest.mark.parametrize(
+        "text", ["std::bad_alloc", "error: (-4:Insufficient memory) Failed to allocate 9 bytes"]
+    )
+    def test_native_words_for_lack_of_memory_are_understood(
+        self, text: str, temporary: Path
+    ) -> None:
+        with odd_child() as child, pytest.raises(OutOfMemory):
+            child.request("refuse", text=text)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"Warning: this is not a frame\n",
+            b"\x02\x00\x00\x00{}",
+            b'\x0d\x00\x00\x00{"arrays":[]}',  # a frame, but no answer
+            b'\x21\x00\x00\x00{"ok":1,"arrays":[["x","O",[1]]]}',
+        ],
+    )
+    def test_an_answer_that_is_none_is_a_crash_at_once(self, answer: bytes) -> None:
+        with odd_child() as child:
+            start_s = time.monotonic()
+            with pytest.raises(Crashed, match="gave no valid answer"):
+                child.request("garble", bytes=list(answer))
+            assert time.monotonic() - start_s < 4
+
+    def test_an_answer_that_stops_halfway_is_a_time_out(self) -> None:
+        with odd_child() as child, pytest.raises(TimedOut):
+            child.request("garble", bytes=[255, 0, 0, 0, 1], timeout_s=0.5)
+
+    def test_an_answer_larger_than_this_machine_is_out_of_memory(self) -> None:
+        header = b'{"ok":1,"arrays":[["x","u1",[%d]]]}' % (1 << 60)
+        frame = len(header).to_bytes(4, "little") + header
+        with odd_child() as child, pytest.raises(OutOfMemory):
+            child.request("garble", bytes=list(frame))
+
+    def test_a_death_while_a_large_request_is_being_written_is_a_crash(self) -> None:
+        with odd_child() as child:
+            pid = child.request("about").fields["pid"]
+            os.kill(pid, signal.SIGSTOP)  # so that the pipe fills up and the writer waits
+            threading.Timer(0.3, lambda: os.kill(pid, signal.SIGABRT)).start()
+            threading.Timer(0.4, lambda: os.kill(pid, signal.SIGCONT)).start()
+            with pytest.raises(Crashed, match="SIGABRT"):
+                child.request("echo", {"x": np.zeros(4 * MIB)})
+
+    def test_a_child_that_does_not_read_is_a_time_out(self) -> None:
+        with odd_child() as child:
+            os.kill(child.request("about").fields["pid"], signal.SIGSTOP)
+            with pytest.raises(TimedOut):
+                child.request("echo", {"x": np.zeros(4 * MIB)}, timeout_s=0.3)
+
+    def test_printing_for_ever_fills_no_disk(self) -> None:
+        with odd_child() as child:
+            assert child.request("chat", kib=300 * 1024, to=[2]).fields["stopped"]
+            folder = Path(child.request("about").fields["cwd"])
+            assert (folder / "log").stat().st_size <= 256 * MIB
+            assert child.request("echo").fields == {"fields": {}}
+
+    def test_a_child_that_is_gone_says_so_to_every_later_request(self) -> None:
+        with odd_child() as child:
+            with pytest.raises(Crashed, match="SIGABRT"):
+                child.request("end", way="abort")
+            for call in (lambda: child.request("echo"), child.receive):
+                with pytest.raises(Crashed, match="no longer running"):
+                    call()
+            child.close()
+            child.close()
+
+    def test_what_the_child_started_dies_with_it(self, temporary: Path) -> None:
+        with odd_child() as child:
+            grandchild = child.request("breed").fields["pid"]
+            assert psutil.pid_exists(grandchild)
+        assert gone(grandchild)
+
+    def test_an_exception_in_the_caller_buries_the_child(self, temporary: Path) -> None:
+        pids = []
+
+        def interrupted() -> None:
+            with odd_child() as child:
+                pids.append(child.request("about").fields["pid"])
+                child.send("end", way="hang")
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert gone(pids[0])
+
+
+class TestStarting:
+    @pytest.mark.parametrize(
+        "python", ["/no/such/python", "no-such-python", "/", str(WORKER), "a\0b"]
+    )
+    def test_what_is_no_interpreter_is_said_and_leaves_nothing(
+        self, python: str, temporary: Path
+    ) -> None:
+        with pytest.raises(Crashed, match="x: cannot be started"):
+            Child(WORKER, name="x", python=python)
+
+    @pytest.mark.parametrize("python", ["/bin/true", "/bin/cat", "/bin/echo"])
+    def test_a_program_that_is_no_python_is_a_crash(self, python: str, temporary: Path) -> None:
+        with Child(WORKER, name="x", python=python) as child, pytest.raises(Crashed):
+            child.request("about")
+
+    def test_a_relative_interpreter_is_relative_to_where_the_user_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin" / "python").symlink_to(sys.executable)
+        monkeypatch.chdir(tmp_path)
+        with Child(WORKER, name="x", python="bin/python") as child:
+            assert child.request("about").fields["pid"]
+
+    def test_a_wrapper_that_prints_before_it_starts_python_is_harmless(
+        self, tmp_path: Path
+    ) -> None:
+        wrapper = tmp_path / "python-with-cuda"
+        wrapper.write_text(f'#!/bin/sh\necho "setting up CUDA"\nexec {sys.executable} "$@"\n')
+        wrapper.chmod(0o755)
+        with Child(WORKER, name="x", python=str(wrapper)) as child:
+            assert child.request("about").fields["pid"]
+
+    def test_a_stricter_limit_of_the_user_is_kept(self) -> None:
+        code = f"""
+            import resource
+            from pathlib import Path
+            from modelcheck.process import Child
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+            with Child(Path({str(WORKER)!r}), name="x") as child:
+                print(child.request("chat", kib=2000, to=[2]).fields["stopped"])
+        """
+        ran = run_python(code)
+        assert ran.stdout == "True\n", ran.stderr
+
+    def test_a_child_made_in_a_thread_outlives_the_thread(self) -> None:
+        made: list[Child] = []
+        thread = threading.Thread(target=lambda: made.append(odd_child()))
+        thread.start()
+        thread.join()
+        with made[0] as child:
+            child.request("echo")
+            time.sleep(0.1)
+            assert child.request("echo").fields == {"fields": {}}
+
+
+class TestParents:
+    def test_sigkill_of_the_parent_takes_the_child_along_and_the_next_run_sweeps(
+        self, temporary: Path
+    ) -> None:
+        code = f"""
+            import sys, tempfile
+            from pathlib import Path
+            from modelcheck.process import Child, Workspace
+            workspace = Workspace()
+            child = Child(Path({str(WORKER)!r}), name="x")
+            print(child.request("about").fields["pid"], flush=True)
+            child.request("end", way="hang")
+        """
+        parent = start_python(code, TMPDIR=str(temporary))
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        assert len(list(temporary.iterdir())) == 2
+        Workspace().close()
+        assert len(list(temporary.iterdir())) == 2  # the owner lives: not swept
+        parent.kill()
+        parent.wait()
+        assert gone(pid)
+        Workspace().close()
+        assert list(temporary.iterdir()) == []
+
+    @pytest.mark.parametrize(
+        ("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)]
+    )
+    def test_a_signal_to_the_parent_leaves_nothing(
+        self, number: signal.Signals, code: int, temporary: Path
+    ) -> None:
+        script = f"""
+            import signal, sys
+            from pathlib import Path
+            from modelcheck.process import Child, Workspace
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+            with Workspace(), Child(Path({str(WORKER)!r}), name="x") as child:
+                print(child.request("about").fields["pid"], flush=True)
+                child.request("end", way="hang")
+        """
+        parent = start_python(script, TMPDIR=str(temporary))
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.send_signal(number)
+        assert parent.wait(timeout=20) == code
+        assert gone(pid)
+
+    def test_an_idle_child_ends_when_its_parent_exits_without_a_word(self) -> None:
+        code = f"""
+            import os
+            from pathlib import Path
+            from modelcheck.process import Child
+            child = Child(Path({str(WORKER)!r}), name="x")
+            print(child.request("about").fields["pid"], flush=True)
+            os._exit(0)
+        """
+        ran = run_python(code)
+        assert gone(int(ran.stdout))
+
+
+def start_python(code: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False
+    )
