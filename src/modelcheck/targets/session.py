@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +11,21 @@ from typing import Any, Self
 
 import numpy as np
 
-from modelcheck.errors import ContainedFailure, Unsupported
+from modelcheck.errors import Crashed, Unsupported, printable
 from modelcheck.process import Answer, Child, ChildLimits, Refused
 from modelcheck.targets.target import Device, Engine, Placement, Target
 
 _WORKER = Path(__file__).with_name("worker.py")
-# The new engine's warnings about requests that it ignores are the proof that it did.
-_ENVIRONMENT = {"OPENCV_LOG_LEVEL": "WARNING"}
+_ENVIRONMENT = {
+    # The new engine's warnings about requests that it ignores are the proof that it did.
+    "OPENCV_LOG_LEVEL": "WARNING",
+    # A target says which engine and backend are meant; these would overrule it unseen.
+    "OPENCV_FORCE_DNN_ENGINE": None,
+    "OPENCV_DNN_BACKEND_DEFAULT": None,
+}
 _WARM_UP_RUNS = 3
+_UNSUPPORTED = re.compile(r"Unsupported operations:\n((?:\t.*\n)+)")
+_BUILD_PATH = re.compile(r"OpenCV\([^)]*\) \S+:\d+: error: ")
 
 
 class TargetRefused(Unsupported):
@@ -59,18 +67,27 @@ class TargetSession:
                 remedy="Use cpu, or mark the target optional.",
             )
         self.target = target
-        self._child = Child(
-            _WORKER, name=f"{name} on {target.name}", python=target.python,
-            limits=limits, environment=_ENVIRONMENT,
-        )  # fmt: skip
-        self._shapes: dict[str, Mapping[str, tuple[int, ...]]] = {}
+        self._limits = limits or ChildLimits()
+        try:
+            self._child = Child(
+                _WORKER, name=f"{name} on {target.name}", python=target.python,
+                limits=self._limits, environment=_ENVIRONMENT,
+            )  # fmt: skip
+        except Crashed as error:
+            raise Unsupported(
+                error.what,
+                where=target.python or "this interpreter",
+                remedy="Name a Python 3.8 or newer that has numpy and cv2.",
+            ) from error
 
     def opencv(self) -> OpenCV:
         """Versions; Unsupported with the remedy where cv2 or numpy cannot be imported."""
         try:
-            said = self._child.request("hello").fields
-        except (Refused, ContainedFailure) as error:
-            raise _no_cv2(error, self.target, self._child.native_log()) from error
+            said = self._child.request("hello", timeout_s=self._limits.start_s).fields
+        except Refused as error:
+            raise _no_cv2(error.what, self.target) from error
+        except Crashed as error:
+            raise _no_cv2(f"{error.native_log}\n{error.what}", self.target) from error
         return OpenCV(
             said["opencv"], tuple(said["engines"]), said["numpy"], said["python"],
             said["threads"], said["cpus"],
@@ -90,8 +107,9 @@ class TargetSession:
         """
         engine = engine or self.target.engine
         said = self._request(
-            "load", key=key, path=str(path), engine=engine,
+            "load", key=key, path=str(path.absolute()), engine=engine,
             threads=self.target.threads or 0, outputs=list(outputs),
+            timeout_s=max(self._limits.start_s, self._limits.request_s),
         ).fields  # fmt: skip
         actual = f"cpu {said['engine']}"
         if engine is Engine.CLASSIC and said["engine"] != "classic":
@@ -164,28 +182,31 @@ class TargetSession:
 
     def _refusal(self, error: Refused) -> Unsupported:
         if error.kind in {"ImportError", "ModuleNotFoundError"}:
-            return _no_cv2(error, self.target, error.what)
-        return TargetRefused(_first_line(error.what), where=self.target.name)
+            return _no_cv2(error.what, self.target)
+        what = _first_line(error.what)
+        if error.kind == "EmptyNet" and (listed := _UNSUPPORTED.search(self._child.log_tail())):
+            what += f": {', '.join(listed[1].split())}"
+        return TargetRefused(what, where=self.target.name)
 
 
-def _no_cv2(error: Exception, target: Target, log: str) -> Unsupported:
+def _no_cv2(said: str, target: Target) -> Unsupported:
     """cv2 cannot be imported: say which of the usual reasons it is, and the remedy."""
-    text = f"{error} {log}"
-    if "libGL" in text or "libgthread" in text:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    last = lines[-1] if lines else "it gives no reason"
+    reason = next((line for line in reversed(lines) if "Error" in line), last)
+    if any(library in reason for library in ("libGL", "libgthread", "libEGL", "libxcb", "libSM")):
         remedy = "Install opencv-python-headless instead of opencv-python, or the system's libgl1."
-    elif "numpy" in text:
-        remedy = "Install numpy into that interpreter's environment."
+    elif "numpy" in reason:
+        remedy = "Install a numpy that fits into that interpreter's environment."
     else:
-        remedy = "Install it: pip install opencv-python-headless (4.12 to 5.0)."
-    reason = next((line for line in reversed(text.splitlines()) if "rror" in line), text[:200])
+        remedy = "Install it there: pip install opencv-python-headless (4.12 to 5.0)."
     return Unsupported(
-        f"cv2 cannot be imported: {reason.strip()}", where=target.python or "this interpreter",
+        f"cv2 cannot be imported: {printable(reason, 300)}",
+        where=target.python or "this interpreter",
         remedy=remedy,
-    )  # fmt: skip
+    )
 
 
 def _first_line(text: str) -> str:
     """cv2's errors span lines and name the build machine's paths; keep what they say."""
-    words = " ".join(text.split())
-    _, _, reason = words.partition("error: ")
-    return (reason or words)[:400]
+    return printable(_BUILD_PATH.sub("", " ".join(text.split())), 400)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
 
-from modelcheck.errors import UsageError, did_you_mean
+from modelcheck.errors import UsageError, did_you_mean, printable
 
-T = TypeVar("T", bound=StrEnum)
+_OPTIONAL = "optional"
+_OPTIONS = ("threads=", "python=", _OPTIONAL)  # what may stand beside an engine
 
 
 class Device(StrEnum):
@@ -65,19 +65,24 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """'cpu', 'cpu:new', 'cpu:classic:threads=1', 'opencl:optional'."""
+        """'cpu', 'cpu:new', 'cpu:classic:threads=1', 'cpu:python=/opt/cv4/bin/python:optional'."""
         head, *options = text.split(":")
-        target = cls(device=_word(Device, head, "device"))
+        target = cls(device=Device(word(Device, head, "device")))
+        given: set[str] = set()
         for option in options:
-            key, _, value = option.partition("=")
-            if option == "optional":
+            key, equals, value = option.partition("=")
+            kind = key if equals or option == _OPTIONAL else "engine"
+            if kind in given:
+                raise UsageError(f"'{text}' gives its {kind} twice", where="target")
+            given.add(kind)
+            if kind == _OPTIONAL and not equals:
                 target = replace(target, optional=True)
-            elif key == "threads" and re.fullmatch(r"-?\d+", value):
-                target = replace(target, threads=int(value))
-            elif key == "python" and value:
+            elif kind == "threads":
+                target = replace(target, threads=_whole_number(value))
+            elif kind == "python" and value:
                 target = replace(target, python=value)
             else:
-                target = replace(target, engine=_word(Engine, option, "engine"))
+                target = replace(target, engine=Engine(word(Engine, option, "engine", *_OPTIONS)))
         return target
 
 
@@ -99,13 +104,23 @@ class Placement:
         return bool(self.proof)
 
 
-def _word(kind: type[T], word: str, what: str) -> T:
-    try:
-        return kind(word)
-    except ValueError:
-        known = [str(k) for k in kind]
+def word(kind: type[StrEnum], given: str, what: str, *others: str) -> str:
+    """The word as it is where `kind` knows it; else an error that names the nearest."""
+    known = [str(k) for k in kind]
+    if given in known:
+        return given
+    raise UsageError(
+        f"unknown {what} '{printable(given)}'",
+        where="target",
+        remedy=did_you_mean(given, [*known, *others]) or f"Known: {', '.join([*known, *others])}.",
+    )
+
+
+def _whole_number(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,9}", text):
         raise UsageError(
-            f"unknown {what} '{word}'",
+            f"threads={printable(text)} is not a whole number",
             where="target",
-            remedy=did_you_mean(word, known) or f"Known: {', '.join(known)}.",
-        ) from None
+            remedy="Write for example cpu:new:threads=1.",
+        )
+    return int(text)

@@ -29,6 +29,10 @@ class LoadFailed(Exception):
     """cv2 could not make a net of the file."""
 
 
+class EmptyNet(LoadFailed):
+    """cv2 made a net with nothing in it; the log may say which operators it does not know."""
+
+
 class Nets:
     """The handlers of the requests, and the nets they made."""
 
@@ -144,9 +148,7 @@ def _read(cv2, path, engine):
     except cv2.error as error:
         raise LoadFailed(str(error)) from None
     if net.empty():
-        raise LoadFailed(
-            "cv2 returned an empty net, which is its way to say 'unsupported operator'"
-        )
+        raise EmptyNet("cv2 returned an empty net, which is its way to say 'unsupported operator'")
     return net
 
 
@@ -164,11 +166,17 @@ def _engine_of(net):
 
 
 def _output_names(net, outputs):
-    """The names under which this net knows the model's outputs: most often the same."""
+    """The names under which this net knows the model's outputs: most often the same.
+
+    A single renamed one is known by what is left over; of several only the order would tell, and
+    the classic engine's order is not the model's, so cv2 is left to say that it knows no such name.
+    """
     known = list(net.getUnconnectedOutLayersNames())
-    if set(outputs) <= set(known) or len(known) != len(outputs):
-        return outputs
-    return known
+    lost = [name for name in outputs if name not in known]
+    spare = [name for name in known if name not in outputs]
+    if len(lost) == len(spare) == 1:
+        return [spare[0] if name == lost[0] else name for name in outputs]
+    return outputs
 
 
 def _as_cv2(array):
