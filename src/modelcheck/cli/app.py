@@ -21,14 +21,15 @@ app = typer.Typer(
     # Panels for the many options of a command; but the front page answers without loading rich.
     rich_markup_mode="rich" if len(sys.argv) > 2 else None,
 )
-for name, command, summary in (
-    ("apply", grouped(apply.apply), "Optimize a model; write it only if it passes."),
-    ("verify", grouped(verify.verify), "Judge a pair of models, or one by itself."),
-    ("inspect", inspect.inspect, "What is in a model, and what engines get wrong."),
-    ("transforms", transforms.transforms, "What can be applied, with options."),
-    ("check-report", check_report.check_report, "Is this the model that passed?"),
-):
-    app.command(name=name, short_help=summary)(command)
+_COMMANDS = {
+    "apply": (grouped(apply.apply), "Optimize a model; write it only if it passes."),
+    "verify": (grouped(verify.verify), "Judge a pair of models, or one by itself."),
+    "inspect": (inspect.inspect, "What is in a model, and what engines get wrong."),
+    "transforms": (transforms.transforms, "What can be applied, with options."),
+    "check-report": (check_report.check_report, "Is this the model that passed?"),
+}
+for _name, (_command, _summary) in _COMMANDS.items():
+    app.command(name=_name, short_help=_summary)(_command)
 
 
 @app.callback()
@@ -74,6 +75,8 @@ def _say(message: str, code: int) -> int:
 
 
 def _usage_error(error: typer.TyperException, arguments: list[str]) -> int:
-    command = " ".join(word for word in arguments[:1] if not word.startswith("-"))
-    remedy = f"`{f'modelcheck {command}'.strip()} --help` says what there is."
-    return _say(f"{error.format_message()}\n  {remedy}", 2)
+    if not arguments:  # the message is the help page
+        print(error.format_message())
+        return 2
+    command = f"modelcheck {arguments[0]}" if arguments[0] in _COMMANDS else "modelcheck"
+    return _say(f"{error.format_message()}\n  `{command} --help` says what there is.", 2)

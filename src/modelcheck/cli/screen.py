@@ -40,7 +40,7 @@ class Screen:
     def report(self, report: Report, fate: str) -> None:
         """Show the report, and save it where asked."""
         from modelcheck.report import save_report, to_text
-        from modelcheck.report.terminal import print_report, print_verdict
+        from modelcheck.report.terminal import print_findings, print_report, print_verdict
 
         for path in self._run.report or ():
             save_report(report, path)
@@ -50,6 +50,7 @@ class Screen:
         screen = console()
         if not self._run.quiet:
             print_report(report, screen)
+        print_findings(report, screen)
         print_verdict(report, screen, fate)
 
     def unverified(self, made: Candidate, output: Path) -> None:

@@ -42,7 +42,7 @@ _SHOWN_OUTPUTS = 4
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Everything but the last line, which also says what became of the output file."""
+    """The figures: models, targets, outputs, speeds."""
     verification = report.verification
     console.print(Text(_versions(report), style="dim"))
     console.print()
@@ -56,15 +56,19 @@ def print_report(report: Report, console: Console) -> None:
     console.print()
     for line in (*_accuracies(verification.targets), *_passing(verification.targets)):
         console.print(line)
-    for check in verification.checks:
+    for warning in verification.warnings:
+        console.print(Text.assemble(("WARNING ", "yellow"), warning), soft_wrap=True)
+
+
+def print_findings(report: Report, console: Console) -> None:
+    """Why the verdict is not a pass."""
+    for check in report.verification.checks:
         if check.outcome is not Outcome.PASS:
             console.print()
             console.print(_finding(check))
-    for target in verification.targets:
+    for target in report.verification.targets:
         if target.native_log.strip():
             console.print(_native_log(target))
-    for warning in verification.warnings:
-        console.print(Text.assemble(("WARNING ", "yellow"), warning))
 
 
 def print_steps(made: Candidate, console: Console) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -32,7 +32,7 @@ class Tally:
     """The running comparisons of one lane. Without a candidate the original is judged."""
 
     outputs: Sequence[str]
-    class_outputs: frozenset[str]
+    class_outputs: Callable[[Mapping[str, tuple[int, ...]]], frozenset[str]]
     alone: bool
     samples: int = 0
     kept: list[Kept] = field(default_factory=list)
@@ -41,12 +41,16 @@ class Tally:
         self.target_drift = Comparison(self.outputs)
         self.transform_drift = None if self.alone else Comparison(self.outputs)
         self.total = self.target_drift if self.alone else Comparison(self.outputs)
-        self.target_agreement = {name: Agreement() for name in self.class_outputs}
-        self.total_agreement = {name: Agreement() for name in self.class_outputs}
+        self.target_agreement: dict[str, Agreement] = {}
+        self.total_agreement: dict[str, Agreement] = {}
 
     def add(
         self, sample: Sample, expected: Arrays, original: Arrays, candidate: Arrays | None
     ) -> None:
+        if not self.samples:
+            for name in self.class_outputs({k: v.shape for k, v in expected.items()}):
+                self.target_agreement[name] = Agreement()
+                self.total_agreement[name] = Agreement()
         original = aligned(original, expected)
         self.target_drift.update(expected, original, sample.index)
         self._agree(self.target_agreement, expected, original, sample.label)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 from modelcheck.errors import ContainedFailure, InvalidInput, Unsupported
 from modelcheck.judge import (
@@ -91,7 +92,7 @@ class _Run:
             if not any(lane.alive for lane in self.lanes):
                 return
             outputs = [spec.name for spec in plan.original.signature.outputs]
-            classes = self._class_outputs(reference)
+            classes = self._class_outputs()
             self.tallies = {
                 i: Tally(outputs, classes, plan.candidate is None) for i in range(len(self.lanes))
             }
@@ -178,21 +179,15 @@ class _Run:
                         )
         reference.load(path)
 
-    def _class_outputs(self, reference: Reference) -> frozenset[str]:
+    def _class_outputs(self) -> Callable[[Mapping[str, tuple[int, ...]]], frozenset[str]]:
+        """Which outputs hold classes, once the first answer of the reference shows their shapes."""
         plan = self.plan
-        first = next(iter(plan.samples))
-        shapes = {name: a.shape for name, a in reference.run(first.arrays).items()}
-        limits = [t.limits.equivalence for t in plan.targets]
-        declared = any(
-            term.kind == MIN_AGREEMENT
-            for limit in limits if limit is not None
-            for all_of in limit.any_of
-            for term in all_of
-        )  # fmt: skip
-        return class_outputs(
-            shapes,
-            _made_by(plan),
-            declared=declared,
+        limits = (t.limits.equivalence for t in plan.targets)
+        terms = (t for limit in limits if limit for all_of in limit.any_of for t in all_of)
+        return partial(
+            class_outputs,
+            made_by=_made_by(plan),
+            declared=any(term.kind == MIN_AGREEMENT for term in terms),
             labelled=plan.samples.labels is not None,
         )
 
