@@ -167,7 +167,11 @@ class _Run:
         if exact is not self.plan.original:
             path = self.workspace.path / "float32.onnx"
             write_private(exact, path)
-        reference.check(self.files.original)
+        try:
+            reference.check(self.files.original)
+        except (InvalidInput, Unsupported) as error:
+            error.where = self.plan.original.name  # the user knows no private copy
+            raise
         if self.files.candidate is not None:
             try:
                 reference.check(self.files.candidate)

@@ -1,0 +1,221 @@
+"""A verification from plan to verdict, with real processes: outcomes and blame."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from modelcheck.data import open_samples
+from modelcheck.judge import Blame, Limits, Outcome, parse_limit
+from modelcheck.model import Model, load
+from modelcheck.model.saving import write_private
+from modelcheck.process import ChildLimits, Workspace
+from modelcheck.recipe import Baseline, CheckKind, Judging, TargetSettings
+from modelcheck.targets import Target, TargetSession
+from modelcheck.transforms import Claim, prune_weights
+from modelcheck.verification import Plan, Progressed, Verification, Verified, verify
+from modelcheck.verification.lane import Files, Lane
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+EQUIVALENCE = Judging(checks=frozenset({CheckKind.EQUIVALENCE}))
+
+
+def judged(original: Model, candidate: Model | None, **changes: object) -> Verification:
+    samples = changes.pop("samples", None) or open_samples(None, original.signature, count=16)
+    targets = changes.pop("targets", ("cpu:new", "cpu:classic"))
+    settings = tuple(
+        t if isinstance(t, TargetSettings) else TargetSettings(Target.parse(t)) for t in targets
+    )  # type: ignore[attr-defined]
+    plan = Plan(original, candidate, samples, settings, judging=EQUIVALENCE)  # type: ignore[arg-type]
+    events = list(verify(replace(plan, **changes)))  # type: ignore[arg-type]
+    assert isinstance(events[-1], Verified)
+    return events[-1].result
+
+
+def model(
+    nodes: list[onnx.NodeProto], shape: list[object], weights: dict[str, np.ndarray], **kw: object
+) -> Model:
+    graph = helper.make_graph(
+        nodes, "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, kw.get("out"))],
+        initializer=[numpy_helper.from_array(v, k) for k, v in weights.items()],
+    )  # fmt: skip
+    opset = [helper.make_opsetid("", int(kw.get("opset", 17)))]  # type: ignore[arg-type]
+    return Model.from_proto(helper.make_model(graph, opset_imports=opset, ir_version=8))
+
+
+def conv(then: list[onnx.NodeProto], *, scale: float = 1.0, seed: int = 0) -> Model:
+    """A convolution, then some nodes from 'c' to 'y'."""
+    w = np.random.default_rng(seed).standard_normal((4, 3, 3, 3)).astype(np.float32) * scale
+    first = helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1])
+    return model([first, *then], [1, 3, 8, 8], {"w": w}, out=[1, 4, 8, 8])
+
+
+def average(*, include_pad: bool) -> list[onnx.NodeProto]:
+    return [
+        helper.make_node(
+            "AveragePool", ["c"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1],
+            count_include_pad=int(include_pad),
+        )
+    ]  # fmt: skip
+
+
+def test_a_model_equals_itself_on_every_engine() -> None:
+    net = load(FIXTURES / "digits_resnet.onnx")
+    result = judged(net, net)
+    assert result.outcome is Outcome.PASS
+    for target in result.targets:
+        assert target.original is not None
+        assert target.original.proven
+        assert target.original.actual == f"cpu {target.settings.target.engine}"
+        assert {check.kind for check in target.checks} == {"equivalence", "batch"}
+
+
+def test_nothing_passes_because_both_are_wrong_alike() -> None:
+    """Classic gives a wrong average where padding counts; the identity is blamed on the target."""
+    net = conv(average(include_pad=True))
+    result = judged(net, net)
+    new, classic = (target.checks[0] for target in result.targets)
+    assert new.outcome is Outcome.PASS
+    assert (classic.outcome, classic.blame) == (Outcome.FAIL, Blame.TARGET)
+
+
+def test_a_candidate_that_repairs_the_target_passes() -> None:
+    net = conv(average(include_pad=True))
+    pads = np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64)
+    pad = helper.make_node("Pad", ["c", "pads"], ["p"])
+    pool = helper.make_node("AveragePool", ["p"], ["y"], kernel_shape=[3, 3], strides=[1, 1])
+    w = net.weights["w"]
+    first = helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1])
+    repaired = model([first, pad, pool], [1, 3, 8, 8], {"w": w, "pads": pads}, out=[1, 4, 8, 8])
+    check = judged(net, repaired, targets=("cpu:classic",)).checks[0]
+    assert check.outcome is Outcome.PASS
+    assert "repairs" in check.message
+
+
+def test_a_target_that_cannot_run_the_original_is_unsupported_and_blamed() -> None:
+    rank_five = model(
+        [helper.make_node("Relu", ["x"], ["y"])], [1, 2, 3, 4, 5], {}, out=[1, 2, 3, 4, 5]
+    )
+    unknown_to_cv2 = model([helper.make_node("Det", ["x"], ["y"])], [1, 4, 4], {}, out=[1])
+    for net in (rank_five, unknown_to_cv2):
+        for target in judged(net, net).targets:
+            if target.outcome is Outcome.PASS:
+                continue  # an engine of this OpenCV may have learnt it
+            assert target.outcome is Outcome.UNSUPPORTED, target.checks
+            assert target.checks[-1].blame is Blame.TARGET
+
+
+def test_a_candidate_that_does_not_run_where_the_original_does_fails() -> None:
+    net = model([helper.make_node("Relu", ["x"], ["y"])], [1, 4, 4], {}, out=[1, 4, 4])
+    bad = model(
+        [
+            helper.make_node("Relu", ["x"], ["r"]),
+            helper.make_node("Unique", ["r"], ["u"]),
+            helper.make_node("ReduceSum", ["u"], ["s"], keepdims=0),
+            helper.make_node("Add", ["r", "s"], ["y"]),
+        ],
+        [1, 4, 4], {}, out=[1, 4, 4],
+    )  # fmt: skip
+    for target in judged(net, bad).targets:
+        assert target.outcome is Outcome.FAIL
+        assert target.checks[-1].blame is Blame.TRANSFORM
+
+
+def test_a_hang_is_an_outcome_of_its_target() -> None:
+    """A forward that takes longer than its time is killed, and the target is blamed."""
+    names = ["x", *(f"c{i}" for i in range(39)), "y"]
+    nodes = [
+        helper.make_node("Conv", [a, "w"], [b], pads=[1] * 4)
+        for a, b in zip(names, names[1:], strict=False)
+    ]
+    shape: list[object] = [1, 64, 256, 256]
+    weights = {"w": np.full((64, 64, 3, 3), 1e-3, np.float32)}
+    slow = model(nodes, shape, weights, out=shape)
+    session = TargetSession(
+        Target.parse("cpu:new:threads=1"), name="slow", limits=ChildLimits(request_s=0.3)
+    )
+    with Workspace() as workspace, session:
+        write_private(slow, workspace.path / "slow.onnx")
+        lane = Lane(
+            TargetSettings(session.target),
+            Files(workspace.path / "slow.onnx", None, ("y",)),
+            ChildLimits(),
+        )
+        session.load(lane.files.original, ["y"])
+        lane.original = session
+        assert lane.forward({"x": np.ones(shape, np.float32)}) is None  # type: ignore[call-overload]
+    assert lane.failure is not None
+    assert lane.failure.outcome is Outcome.UNSUPPORTED
+    assert "no answer within" in lane.failure.message
+
+
+def test_nan_in_the_candidate_fails_it() -> None:
+    net = load(FIXTURES / "digits_mlp.onnx")
+    proto = net.to_proto()
+    tensor = next(t for t in proto.graph.initializer if len(t.dims) == 2)
+    values = numpy_helper.to_array(tensor).copy()
+    values.flat[3] = np.nan
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    result = judged(net, Model.from_proto(proto))
+    for target in result.targets:
+        assert target.checks[0].outcome is Outcome.FAIL
+        assert target.checks[0].blame is Blame.TRANSFORM
+
+
+def test_samples_are_streamed_to_every_lane_in_order() -> None:
+    net = load(FIXTURES / "digits_mlp.onnx")
+    samples = open_samples(FIXTURES / "digits_test.npz", net.signature, count=30)
+    plan = Plan(net, net, samples, (TargetSettings(Target()),), judging=EQUIVALENCE)
+    done = [event.done for event in verify(plan) if isinstance(event, Progressed)]
+    assert done[:30] == list(range(1, 31))
+
+
+def test_a_speed_limit_is_judged_only_where_it_is_declared() -> None:
+    net = load(FIXTURES / "digits_mlp.onnx")
+    samples = open_samples(FIXTURES / "digits_test.npz", net.signature, count=16)
+    targets = (
+        TargetSettings(Target.parse("cpu:new"), Limits(min_speedup=100.0)),
+        TargetSettings(Target.parse("cpu:classic")),
+    )
+    result = judged(net, net, samples=samples, targets=targets, judging=Judging(time_budget_s=20))
+    kinds = [[check.kind for check in target.checks] for target in result.targets]
+    assert "speed" in kinds[0]
+    assert "speed" not in kinds[1]
+    speed = next(check for check in result.checks if check.kind == "speed")
+    assert speed.outcome is Outcome.FAIL
+    assert all(target.speed is not None for target in result.targets)
+
+
+def test_the_best_baseline_is_one_engine_for_all_targets() -> None:
+    net = load(FIXTURES / "digits_vit.onnx")
+    judging = Judging(baseline=Baseline.BEST)
+    result = judged(net, net, judging=judging)
+    notes = [target.speed.note for target in result.targets if target.speed is not None]
+    assert len(notes) == 2
+    assert sum(note is None for note in notes) == 1
+
+
+def test_limits_of_a_target_hold_there_alone() -> None:
+    net = load(FIXTURES / "digits_resnet.onnx")
+    pruned = prune_weights(amount=0.3)(net)
+    samples = open_samples(FIXTURES / "digits_test.npz", net.signature, count=32)
+    targets = (
+        TargetSettings(Target.parse("cpu:new"), Limits(parse_limit("min-sqnr=1"))),
+        TargetSettings(Target.parse("cpu:classic"), Limits(parse_limit("min-sqnr=60"))),
+    )
+    result = judged(net, pruned, samples=samples, targets=targets, claim=Claim.LOSSY)
+    assert [t.checks[0].outcome for t in result.targets] == [Outcome.PASS, Outcome.FAIL]
+
+
+@pytest.mark.parametrize("device", ["opencl", "cuda", "cpu-fp16"])
+def test_a_device_that_is_not_there_is_unsupported_never_a_pass(device: str) -> None:
+    net = load(FIXTURES / "digits_mlp.onnx")
+    result = judged(net, net, targets=(device,))
+    assert result.outcome is Outcome.UNSUPPORTED
