@@ -57,7 +57,7 @@ def check_graph(
             tensor, f"{where}, initializer '{printable(tensor.name)}'",
             payload=payloads.get(index), deferred=skeleton,
         )  # fmt: skip
-    _check_boundary(proto.graph, where)
+    _check_boundary(proto.graph, where, main=True)
     _check_graph_body(proto.graph, Body(where, opsets, functions))
     for function in proto.functions:
         place = f"{where}, function '{printable(function.name)}'"
@@ -112,12 +112,12 @@ def _opsets(imports: Iterable[onnx.OperatorSetIdProto], where: str) -> dict[str,
     return opsets
 
 
-def _check_boundary(graph: onnx.GraphProto, where: str) -> None:
-    """What enters and leaves the network are tensors of known type."""
+def _check_boundary(graph: onnx.GraphProto, where: str, *, main: bool) -> None:
+    """What enters and leaves the network are tensors of known type; a branch may leave it open."""
     for kind, values in (("input", graph.input), ("output", graph.output)):
         for value in values:
             place = f"{where}, {kind} '{printable(value.name)}'"
-            check_value_type(value, place, boundary=True)
+            check_value_type(value, place, boundary=main)
 
 
 def _check_graph_body(graph: onnx.GraphProto, body: Body) -> None:
@@ -159,5 +159,6 @@ def _check_subgraph(graph: onnx.GraphProto, node: onnx.NodeProto, outer: Body) -
     where = f"{node_place(outer.where, node)}, graph '{printable(graph.name)}'"
     for tensor in graph.initializer:
         check_tensor(tensor, f"{where}, initializer '{printable(tensor.name)}'")
+    _check_boundary(graph, where, main=False)
     inner = Body(where, outer.opsets, outer.functions, outer)
     _check_graph_body(graph, inner)

@@ -64,7 +64,7 @@ def check_operator(node: onnx.NodeProto, body: Body) -> None:
     _check_attribute_values(node, body)
     if call_id(node) in body.functions:
         return
-    if domain not in body.opsets:
+    if domain not in body.opsets or domain not in _domains():
         raise _unknown_domain(node, domain, body)
     if domain in _UNCHECKED_DOMAINS or (domain == "" and node.op_type in _EXPERIMENTAL):
         return
@@ -192,7 +192,7 @@ def _unknown_operator(
 
 def _unknown_domain(node: onnx.NodeProto, domain: str, body: Body) -> ModelcheckError:
     shown = printable(domain) or "ai.onnx"
-    if domain in ("", *_UNCHECKED_DOMAINS) or _names(domain):
+    if domain in _domains():
         return _invalid(
             node, body, f"is of domain '{shown}', for which the model has no opset import"
         )
@@ -200,6 +200,11 @@ def _unknown_domain(node: onnx.NodeProto, domain: str, body: Body) -> Modelcheck
         f"is of the unknown domain '{shown}'", where=body.place(node),
         remedy="Export with operators of the ONNX standard, or add the function that defines it.",
     )  # fmt: skip
+
+
+@cache
+def _domains() -> frozenset[str]:
+    return _UNCHECKED_DOMAINS | {s.domain for s in onnx.defs.get_all_schemas()}
 
 
 @cache

@@ -82,6 +82,8 @@ def take_in(
     files = DataFiles(model, folder)
     payloads: dict[int, memoryview] = {}
     for index, kind, tensor in _tensors(proto):
+        if index is None:
+            tensor.ClearField("metadata_props")  # onnx_ir would write them twice at each saving
         if tensor.data_location != onnx.TensorProto.EXTERNAL:
             tensor.ClearField("external_data")  # means nothing here, but another reader may use it
             continue

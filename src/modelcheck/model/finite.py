@@ -50,11 +50,12 @@ def check_finite(model: Model) -> None:
                 place = f"{where}, initializer '{printable(name)}'"
                 _check(value.const_value.numpy(), place, infinity=value not in weights)
     for node in _nodes(model):
+        is_weight = node.op_type == "Constant" and node.outputs[0] in weights
         for attribute in node.attributes.values():
             for array in _arrays(attribute):
-                title = printable(node.name or node.outputs[0].name or "")
+                title = printable(node.name or (node.outputs[0].name if node.outputs else "") or "")
                 place = f"{where}, {printable(attribute.name)} of '{title}' ({node.op_type})"
-                _check(array, place, infinity=node.outputs[0] not in weights)
+                _check(array, place, infinity=not is_weight)
 
 
 def first_non_finite(array: np.ndarray, *, infinity: bool) -> int | None:

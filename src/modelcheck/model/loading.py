@@ -83,13 +83,13 @@ def _parse(
     if kind is not None:
         raise kind.error(path)
     try:
-        parts = wire.split(data)
         if len(data) > MAX_FILE_BYTES:
             raise InvalidInput(
                 f"holds {size(len(data))}; one protobuf file ends at 2 GiB",
                 remedy="Save the model with external data (onnx.save with "
                 "save_as_external_data=True).",
             )  # fmt: skip
+        parts = wire.split(data)
         proto = onnx.ModelProto.FromString(parts.skeleton)
         if not proto.HasField("graph"):
             raise InvalidInput("holds no graph", remedy="Give the path of an .onnx model.")
@@ -120,8 +120,11 @@ def _to_ir(proto: onnx.ModelProto, payloads: Mapping[int, memoryview], where: st
         graph = ir.from_proto(proto)
     except Exception as error:
         # Whatever its parser stumbles over in a file that passed our checks is the file's fault.
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
         raise InvalidInput(
-            f"is malformed: {printable(str(error).splitlines()[0] if str(error) else repr(error))}",
+            f"is malformed: {printable(str(cause) or repr(cause), 200)}",
             where=where, remedy="Export the model again.",
         ) from error  # fmt: skip
     for name, array in arrays.items():
