@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -131,10 +132,7 @@ def test_a_candidate_that_does_not_run_where_the_original_does_fails() -> None:
 def test_a_hang_is_an_outcome_of_its_target() -> None:
     """A forward that takes longer than its time is killed, and the target is blamed."""
     names = ["x", *(f"c{i}" for i in range(39)), "y"]
-    nodes = [
-        helper.make_node("Conv", [a, "w"], [b], pads=[1] * 4)
-        for a, b in zip(names, names[1:], strict=False)
-    ]
+    nodes = [helper.make_node("Conv", [a, "w"], [b], pads=[1] * 4) for a, b in pairwise(names)]
     shape: list[object] = [1, 64, 256, 256]
     weights = {"w": np.full((64, 64, 3, 3), 1e-3, np.float32)}
     slow = model(nodes, shape, weights, out=shape)

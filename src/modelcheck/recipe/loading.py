@@ -150,7 +150,7 @@ def _data(table: schema.DataTable, folder: Path) -> DataSettings:
         count=table.count,
         shapes=table.shapes,
         allow_synthetic=table.allow_synthetic,
-        preprocessing=None if given is None else Preprocessing(**given.model_dump()),
+        preprocessing=None if given is None else Preprocessing(**given.model_dump(exclude_unset=True)),
     )
 
 
