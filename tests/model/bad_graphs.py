@@ -140,6 +140,23 @@ def functions_that_call_each_other():
     )
 
 
+@unsupported("function 'F", "inlined")
+def functions_that_grow_beyond_bounds():
+    deeper = [
+        _function(
+            f"F{i}",
+            helper.make_node(f"F{i + 1}", ["a"], ["t"], domain="own"),
+            helper.make_node(f"F{i + 1}", ["t"], ["b"], domain="own"),
+        )
+        for i in range(40)
+    ]
+    return _calling(
+        _function("F", helper.make_node("F0", ["a"], ["b"], domain="own")),
+        *deeper,
+        _function("F40", helper.make_node("Relu", ["a"], ["b"])),
+    )
+
+
 @invalid("function 'F'", "defined twice")
 def function_defined_twice():
     body = helper.make_node("Relu", ["a"], ["b"])

@@ -153,7 +153,10 @@ def _sparse(indices: list[int]) -> onnx.ModelProto:
     sparse = helper.make_sparse_tensor(
         numpy_helper.from_array(np.ones(2, np.float32), "sparse"), ints("sparse_i", *indices), [10]
     )
-    return changed(lambda m: m.graph.sparse_initializer.append(sparse))
+    n = helper.make_node("Mul", ["x", "sparse"], ["y"])
+    model = model_of([n])
+    model.graph.sparse_initializer.append(sparse)
+    return model
 
 
 @invalid("sparse initializer 'sparse'", "outside")

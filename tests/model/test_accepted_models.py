@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
-from accepted_models import CASES, typed_fields
+from accepted_models import CASES, initializers_that_are_also_inputs, typed_fields
 from onnx import numpy_helper
 from small_models import convnet, tensor, weight
 
@@ -58,3 +59,15 @@ def test_nan_is_accepted_where_the_verdict_is_the_point(tmp_path):
     model = load(path, allow_non_finite=True)
 
     assert np.isnan(model.weights["gw"][0, 0])
+
+
+def test_a_weight_added_to_a_model_of_an_early_ir_version_needs_no_input(tmp_path):
+    """Up to IR version 3 every initializer must be an input too; a transform need not know."""
+    edited = Model.from_proto(initializers_that_are_also_inputs()).edit()
+    added = ir.Value(name="added", const_value=ir.Tensor(np.ones(5, np.float32), name="added"))
+    edited.graph.register_initializer(added)
+
+    save(Model.freeze(edited), tmp_path / "model.onnx")
+
+    assert onnx.load(tmp_path / "model.onnx").ir_version == 4
+    assert Model.from_proto(initializers_that_are_also_inputs()).skeleton.ir_version == 3

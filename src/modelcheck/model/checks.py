@@ -14,8 +14,8 @@ from modelcheck.errors import InvalidInput, Unsupported, printable
 from modelcheck.model.checks_attributes import check_attributes
 from modelcheck.model.checks_names import (
     check_function_names,
+    check_functions,
     check_graph_names,
-    check_recursion,
     domain_of,
     function_id,
     node_place,
@@ -46,7 +46,7 @@ def check_graph(
     if not skeleton:
         check_text(proto, where)
     opsets = _check_versions(proto, where)
-    check_recursion(proto.functions, where)
+    check_functions(proto.functions, where)
     functions = frozenset(map(function_id, proto.functions))
     if not proto.graph.output:
         raise InvalidInput("has no outputs", where=where, remedy="Export the model again.")

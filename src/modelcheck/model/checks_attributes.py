@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from modelcheck.errors import InvalidInput, printable
-from modelcheck.model.checks_names import domain_of
+from modelcheck.model.checks_names import call_id, domain_of
 from modelcheck.model.checks_values import Body, Shape
 
 # More elements than this in one tensor are an attack or a mistake: 8 GiB of float32.
@@ -42,14 +42,14 @@ _AXES_INPUT = {
 
 def check_attributes(node: onnx.NodeProto, body: Body) -> None:
     """Raise InvalidInput for a value that no runtime can honour."""
-    if domain_of(node) not in ("", "com.microsoft"):
+    if domain_of(node) not in ("", "com.microsoft") or call_id(node) in body.functions:
         return
     for attribute in node.attribute:
         if attribute.name in _AT_LEAST_ONE and not attribute.ref_attr_name:
             _check_positive(attribute, node, body)
-    if node.op_type in _CONVOLUTIONS:
-        _check_kernel(node, body)
     if domain_of(node) == "":
+        if node.op_type in _CONVOLUTIONS:
+            _check_kernel(node, body)
         _check_axes(node, body)
         if node.op_type in _TARGETS:
             _check_target(node, body)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import graphlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import onnx
 
-from modelcheck.errors import InvalidInput, did_you_mean, printable
+from modelcheck.errors import InvalidInput, Unsupported, did_you_mean, printable
 
 FunctionId = tuple[str, str, str]
 
+MAX_INLINED_NODES = 1_000_000
 _EXPORT_AGAIN = "Export the model again."
 _RENAME = "Rename one of the two and export the model again."
 
@@ -55,7 +57,7 @@ def check_graph_names(
     """
     inputs = _unique((v.name for v in graph.input), "input", where)
     defined = inputs | _unique((t.name for t in graph.initializer), "initializer", where)
-    # An optional output may be nameless in a function's body only.
+    defined.update(sparse.values.name for sparse in graph.sparse_initializer)  # refused later on
     outputs = _unique((v.name for v in graph.output), "output", where)
     free = check_node_names(graph.node, defined, where, outer)
     for name in outputs - defined:
@@ -118,8 +120,8 @@ def check_node_names(
     return free
 
 
-def check_recursion(functions: Sequence[onnx.FunctionProto], where: str) -> None:
-    """Raise when a function is defined twice, or calls itself, be it by way of others."""
+def check_functions(functions: Sequence[onnx.FunctionProto], where: str) -> None:
+    """Raise when a function is defined twice, calls itself, or grows beyond bounds when inlined."""
     calls: dict[FunctionId, list[FunctionId]] = {}
     for function in functions:
         if function_id(function) in calls:
@@ -128,18 +130,24 @@ def check_recursion(functions: Sequence[onnx.FunctionProto], where: str) -> None
                 remedy=_RENAME,
             )  # fmt: skip
         calls[function_id(function)] = list(_called(function.node))
-    known = {k: {c for c in called if c in calls} for k, called in calls.items()}
-    while leaves := [k for k, called in known.items() if not called]:
-        for leaf in leaves:
-            del known[leaf]
-        for called in known.values():
-            called.difference_update(leaves)
-    if known:
-        _, name, _ = min(known)
+    try:
+        order = list(graphlib.TopologicalSorter(calls).static_order())
+    except graphlib.CycleError as error:
+        _, name, _ = error.args[1][0]
         raise InvalidInput(
             f"function '{printable(name)}' calls itself", where=where,
             remedy="Export the model without recursive functions (inline them).",
-        )  # fmt: skip
+        ) from None  # fmt: skip
+    # Thirty functions that call one another twice are a billion nodes once they are inlined.
+    nodes: dict[FunctionId, int] = {}
+    for caller in order:
+        nodes[caller] = sum(nodes[c] for c in calls[caller]) if caller in calls else 1
+        if nodes[caller] > MAX_INLINED_NODES:
+            raise Unsupported(
+                f"function '{printable(caller[1])}' is more than {MAX_INLINED_NODES:,} nodes when "
+                "it is inlined",
+                where=where, remedy="Export the model with its functions inlined.",
+            )  # fmt: skip
 
 
 def _called(nodes: Iterable[onnx.NodeProto]) -> Iterator[FunctionId]:

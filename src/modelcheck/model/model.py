@@ -18,6 +18,8 @@ from modelcheck.model import wire
 from modelcheck.model.deferred import Weights
 from modelcheck.model.source import Source
 
+# Before this IR version every initializer had to be listed as an input too.
+_FREE_INITIALIZERS_SINCE = 4
 _DIGEST = "modelcheck.sha256"  # cached on the tensor: models that share a buffer share its digest
 
 
@@ -87,6 +89,10 @@ class Model:
             raise InvalidInput("the graph has a cycle", where=name) from error
         for value in edited.graph.initializers.values():
             value.const_value = _read_only(value)
+        if edited.ir_version < _FREE_INITIALIZERS_SINCE:
+            graph = edited.graph
+            if set(graph.initializers) - {value.name for value in graph.inputs}:
+                edited.ir_version = _FREE_INITIALIZERS_SINCE
         model = cls(edited, name, source)
         if source is None:  # else `load` has checked what the file says
             check_graph(model.skeleton, where=name, skeleton=True)
