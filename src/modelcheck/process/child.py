@@ -29,7 +29,7 @@ Arrays = Mapping[str, np.ndarray]
 # Messages by which native code, numpy and the loader say that an allocation failed.
 _OUT_OF_MEMORY = (
     "insufficient memory", "bad_alloc", "bad allocation", "failed to allocate",
-    "unable to allocate", "cannot allocate memory", "memoryerror",
+    "unable to allocate", "cannot allocate memory", "failed to map segment", "memoryerror",
 )  # fmt: skip
 _LOG_TAIL_BYTES = 8_000
 _DYING_S = 5.0  # between the end of a child's pipe and the end of the child

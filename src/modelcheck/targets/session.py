@@ -25,7 +25,7 @@ _ENVIRONMENT = {
 }
 _WARM_UP_RUNS = 3
 _UNSUPPORTED = re.compile(r"Unsupported operations:\n((?:\t.*\n)+)")
-_BUILD_PATH = re.compile(r"OpenCV\([^)]*\) \S+:\d+: error: ")
+_BUILD_PATH = re.compile(r"OpenCV\([^)]*\) \S*:-?\d+: error: ")
 
 
 class TargetRefused(Unsupported):

@@ -180,10 +180,12 @@ def _output_names(net, outputs):
 
 
 def _as_cv2(array):
-    """cv2 takes no float16 tensors and no bool: give it the same values in a type it takes."""
+    """cv2 takes no float16 tensors, and 4.x no bool: give it the same values in a type it takes."""
+    import cv2
+
     if array.dtype == np.float16:
         return array.astype(np.float32)
-    if array.dtype == np.bool_:
+    if array.dtype == np.bool_ and not hasattr(cv2, "CV_Bool"):
         return array.astype(np.uint8)
     return array
 
