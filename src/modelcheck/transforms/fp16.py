@@ -37,6 +37,7 @@ def fp16(
     Kept in float32, and named: sums and normalizations, exponentials, recurrences, and whatever
     reads a constant that float16 cannot hold (beyond 65504, or so small that more than 2⁻¹⁰ of it
     would be lost). Nothing is clamped; an activation beyond 65504 shows in the verification.
+    OpenCV 5.0's classic engine takes scope=weights only: it refuses a Cast to float16.
     Claim: precision.
     """
 

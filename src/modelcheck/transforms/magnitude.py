@@ -110,7 +110,8 @@ def smallest(
         digit = int(np.searchsorted(ranks, rest, side="right"))
         rest -= int(ranks[digit - 1]) if digit else 0
         limit = limit << width | digit
-    return _shared_ties(weights, Cut(dtype, limit, rest + 1))
+    whole = Cut(dtype, limit, rest + 1)
+    return [whole] if len(weights) == 1 else _shared_ties(weights, whole)
 
 
 def _histogram(

@@ -146,7 +146,11 @@ def _refuse_unknown(name: str, model: type[BaseModel], options: Options) -> None
 def _refuse_pairs(model: type[BaseModel], options: Options) -> None:
     for key, field in model.model_fields.items():
         for mark in field.metadata:
-            if isinstance(mark, InsteadOf) and key in options and mark.other in options:
+            if not isinstance(mark, InsteadOf) or options.get(key) is None:
+                continue
+            # The default is no contradiction: a report's options, all of them, build again.
+            default = model.model_fields[mark.other].default
+            if options.get(mark.other, default) != default:
                 raise UsageError(
                     f"'{key}' takes the place of '{mark.other}'", remedy="Give only one of the two."
                 )
@@ -208,7 +212,7 @@ def _type_text(field: FieldInfo) -> str:
     if typing.get_origin(bare) in (list, tuple):
         return "list"
     words = {float: "number", int: "whole number", bool: "true or false", str: "text"}
-    return " ".join([words.get(bare, "value"), *_bounds(field)])
+    return ", ".join([words.get(bare, "value"), *_bounds(field)])
 
 
 def _bounds(field: FieldInfo) -> list[str]:
