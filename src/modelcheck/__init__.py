@@ -94,18 +94,11 @@ if TYPE_CHECKING:
     from modelcheck.model import Model, Signature, load, save
     from modelcheck.recipe import TargetSettings, apply_steps, load_recipe
     from modelcheck.targets import Target
-    from modelcheck.transforms import (
-        Claim,
-        Context,
-        Transform,
-        build,
-        chain,
-        fold_batchnorm,
-        fp16,
-        identity,
-        prune_weights,
-        quantize,
-        quantize_weights,
-        sparsify,
-    )
+    from modelcheck.transforms import Claim, Context, Transform, build, chain, identity
+    from modelcheck.transforms.fold_batchnorm import fold_batchnorm
+    from modelcheck.transforms.fp16 import fp16
+    from modelcheck.transforms.prune_weights import prune_weights
+    from modelcheck.transforms.quantize import quantize
+    from modelcheck.transforms.quantize_weights import quantize_weights
+    from modelcheck.transforms.sparsify import sparsify
     from modelcheck.verification import Plan, Verification, verify

@@ -15,6 +15,7 @@ from pathlib import Path
 from modelcheck.data import Samples, SplitSamples, open_samples, split
 from modelcheck.errors import InvalidInput
 from modelcheck.model import Model, load
+from modelcheck.model.inspection import Inspection, inspect
 from modelcheck.process import ChildLimits, Workspace
 from modelcheck.recipe import Candidate, DataSettings, Recipe, apply_steps
 from modelcheck.reference import Reference, ReferenceActivations
@@ -47,6 +48,12 @@ def silent(event: Event) -> None:
 def load_model(path: Path, *, candidate: bool = False) -> Model:
     """Load a model; a candidate may hold NaN, which is then the judge's finding."""
     return load(path, allow_non_finite=candidate)
+
+
+def files_of(model: Model) -> list[Path]:
+    """The files that a loaded model came from: its own, and those of its external data."""
+    source = model.source
+    return [] if source is None else [source.path, *(data.path for data in source.data)]
 
 
 def open_inputs(original: Model, recipe: Recipe, *, emit: Emit = silent) -> Inputs:
@@ -151,12 +158,15 @@ def check_pair(original: Model, candidate: Model) -> None:
             )
 
 
-def inspect_model(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> "Inspection":
-    """What the model is made of; shapes are inferred in a child process."""
-    from modelcheck.model.inspection import inspect
-
+def inspect_model(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Inspection:
+    """What the model is made of; shapes are inferred in a child process, at N = 1."""
+    single = {
+        spec.name: (1, *spec.shape[1:])
+        for spec in model.signature.inputs
+        if spec.shape and spec.batch_is_free and None not in spec.shape[1:]
+    }
     with Reference() as reference:
-        inferred = reference.shapes(model, shapes)
+        inferred = reference.shapes(model, {**single, **shapes})  # type: ignore[dict-item]
     return inspect(model, inferred)
 
 

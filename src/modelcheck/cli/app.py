@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -21,7 +22,7 @@ app = typer.Typer(
     # Panels for the many options of a command; but the front page answers without loading rich.
     rich_markup_mode="rich" if len(sys.argv) > 2 else None,
 )
-_COMMANDS = {
+_COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "apply": (grouped(apply.apply), "Optimize a model; write it only if it passes."),
     "verify": (grouped(verify.verify), "Judge a pair of models, or one by itself."),
     "inspect": (inspect.inspect, "What is in a model, and what engines get wrong."),

@@ -64,6 +64,7 @@ def apply(
     check_output(output, [model], force=force)
     with output_lock(output), ProgressDisplay(quiet=run.quiet) as progress:
         original = gate.load_model(model)
+        check_output(output, gate.files_of(original), force=True)
         inputs = gate.open_inputs(original, asked, emit=progress.show)
         bounds = child_limits(run)
         made = gate.make_candidate(inputs, asked, limits=bounds, emit=progress.show)

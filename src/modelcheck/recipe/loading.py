@@ -131,7 +131,8 @@ def _step(number: int, table: dict[str, Any]) -> Transform:
             where=where,
             remedy='Name one: transform = "prune-weights". `modelcheck transforms` lists them.',
         )
-    return _at(where, lambda: build_step(name, options))
+    transform: Transform = _at(where, lambda: build_step(name, options))
+    return transform
 
 
 def _target(table: schema.TargetTable, folder: Path) -> Target:
@@ -150,7 +151,9 @@ def _data(table: schema.DataTable, folder: Path) -> DataSettings:
         count=table.count,
         shapes=table.shapes,
         allow_synthetic=table.allow_synthetic,
-        preprocessing=None if given is None else Preprocessing(**given.model_dump(exclude_unset=True)),
+        preprocessing=None
+        if given is None
+        else Preprocessing(**given.model_dump(exclude_unset=True)),
     )
 
 

@@ -176,7 +176,7 @@ def _equivalences(report: Report) -> Table:
     """One row a target: where it ran and how equal the outputs are."""
     targets = report.verification.targets
     agreement = any(_agreements(target) for target in targets)
-    table = _table("TARGET", "RAN ON", *(["TOP-1 AGREEMENT [95 %]"] if agreement else []))
+    table = _table("TARGET", "RAN ON", *(["AGREEMENT [95 %]"] if agreement else []))
     for name in ("MAX ERROR", "SQNR"):
         table.add_column(name, no_wrap=True, justify="right")
     table.add_column("VERDICT", no_wrap=True)
@@ -225,8 +225,8 @@ def _verdict(target: TargetResult, checks: list[Check]) -> Text:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for name in columns:
-        table.add_column(name, no_wrap=True)
+    for name in columns:  # on a narrow screen the names fold, the figures never
+        table.add_column(name, no_wrap=name.startswith("AGREEMENT"), overflow="fold")
     return table
 
 
@@ -277,8 +277,8 @@ def _outputs(targets: tuple[TargetResult, ...]) -> Table:
     for name in ("MAX ABS", "OF SCALE", "SQNR", "COSINE", "WORST SAMPLE"):
         table.add_column(name, no_wrap=True, justify="right")
     for target in targets:
-        ordered = () if target.equivalence is None else target.equivalence.total.outputs
-        ordered = _worst_first(ordered)
+        found = () if target.equivalence is None else target.equivalence.total.outputs
+        ordered = _worst_first(found)
         for i, output in enumerate(ordered[:_SHOWN_OUTPUTS]):
             table.add_row(
                 target.settings.target.name if i == 0 else "",
