@@ -52,7 +52,7 @@ def permute_channels(model: Model, seed: int) -> Permuted:
     for members in cells:
         moves.update(zip(members, _shuffled(members, random), strict=True))
     lifted = trace.lift(moves)
-    _apply(edited.graph, static, trace.edits, lifted)
+    _apply(edited, static, trace.edits, lifted)
     return Permuted(Model.freeze(edited, name=model.name), len(cells))
 
 
@@ -88,11 +88,14 @@ def _shuffled(members: list[int], random: np.random.Generator) -> list[int]:
     return found if found != members else [*members[1:], members[0]]
 
 
-def _apply(graph: ir.Graph, static: Static, edits: list[Edit], lifted: Atoms) -> None:
-    """Give each constant its new order: in place where all its uses agree, else in a copy."""
+def _apply(edited: ir.Model, static: Static, edits: list[Edit], lifted: Atoms) -> None:
+    """Give each constant its new order: one copy for each order that its uses want."""
+    graph = edited.graph
     by_input: defaultdict[tuple[ir.Node, int], list[Edit]] = defaultdict(list)
     for edit in edits:
         by_input[edit.node, edit.index].append(edit)
+    taken = {str(v.name) for node in graph for v in node.outputs}
+    taken |= {str(v.name) for v in graph.inputs} | set(graph.initializers)
     made: dict[tuple[ir.Value, tuple[object, ...]], ir.Value] = {}
     replaced: list[ir.Value] = []
     for (node, index), found in by_input.items():
@@ -110,7 +113,10 @@ def _apply(graph: ir.Graph, static: Static, edits: list[Edit], lifted: Atoms) ->
             assert array is not None
             for edit, rows in zip(found, orders, strict=True):
                 array = _reordered(array, edit, rows)
-            made[key] = _new_initializer(graph, f"{value.name}/permuted{len(made)}", array)
+            name = f"{value.name}/permuted{len(made)}"
+            while name in taken:
+                name += "'"
+            made[key] = _new_initializer(edited, name, array)
             replaced.append(value)
         node.replace_input_with(index, made[key])
     for value in dict.fromkeys(replaced):
@@ -130,14 +136,15 @@ def _reordered(array: np.ndarray, edit: Edit, orders: list[np.ndarray]) -> np.nd
     return np.concatenate(moved)
 
 
-def _new_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    while name in graph.initializers:
-        name += "'"
+def _new_initializer(edited: ir.Model, name: str, array: np.ndarray) -> ir.Value:
+    graph = edited.graph
     tensor = ir.Tensor(np.ascontiguousarray(array), name=name)
     value = ir.Value(
         name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype)
     )
     graph.register_initializer(value)
+    if edited.ir_version < 4:  # where every initializer is an input too
+        graph.inputs.append(value)
     return value
 
 
@@ -152,6 +159,8 @@ def _take_over(graph: ir.Graph, value: ir.Value, copy: ir.Value) -> None:
         for use in copy.uses():
             use.node.replace_input_with(use.idx, value)
         del graph.initializers[str(copy.name)]
+        if copy in graph.inputs:
+            graph.inputs.remove(copy)
         return
     _remove_dead(graph, value)
     if name not in graph.initializers:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 
+from modelcheck.data.samples import Sample
 from modelcheck.errors import ContainedFailure
 from modelcheck.model import Model
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
-from modelcheck.reference import Reference
+from modelcheck.reference import Reference, ReferenceActivations
 
 Outputs = dict[str, np.ndarray]
 
@@ -51,6 +52,11 @@ class Runner:
             self._bury()
             raise
         return results
+
+    def activations(self, samples: Sequence[Mapping[str, np.ndarray]]) -> ReferenceActivations:
+        """Activations on these samples, for transforms that calibrate."""
+        given = [Sample(i, arrays, None, f"sample {i}") for i, arrays in enumerate(samples)]
+        return ReferenceActivations(self._child(), given, self._workspace)
 
     def close(self) -> None:
         self._bury()
