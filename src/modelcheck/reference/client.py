@@ -32,6 +32,7 @@ class Reference:
 
     def __init__(self, *, threads: int = 1, limits: ChildLimits | None = None) -> None:
         self._threads = threads
+        self._limits = limits or ChildLimits()
         self._child = Child(_WORKER, name="the reference", limits=limits)
         self._dtypes: dict[str, dict[str, np.dtype]] = {}
 
@@ -120,7 +121,8 @@ class Reference:
     def receive(self) -> dict[str, np.ndarray]:
         """The outputs of the run last sent, by name."""
         try:
-            return self._child.receive().arrays
+            # The time runs from here: other processes were waited for since the request.
+            return self._child.receive(timeout_s=self._limits.request_s).arrays
         except Refused as error:
             raise Unsupported(
                 f"onnxruntime cannot run it: {_first_line(error.what)}", where="the reference"

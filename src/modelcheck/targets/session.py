@@ -68,6 +68,7 @@ class TargetSession:
             )
         self.target = target
         self._limits = limits or ChildLimits()
+        self._limits = limits or ChildLimits()
         try:
             self._child = Child(
                 _WORKER, name=f"{name} on {target.name}", python=target.python,
@@ -129,7 +130,8 @@ class TargetSession:
     def receive(self) -> dict[str, np.ndarray]:
         """The outputs by the model's own names."""
         try:
-            return self._child.receive().arrays
+            # The time runs from here: other processes were waited for since the request.
+            return self._child.receive(timeout_s=self._limits.request_s).arrays
         except Refused as error:
             raise self._refusal(error) from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 
@@ -82,21 +83,36 @@ def stream(
 ) -> Iterator[int]:
     """Run every sample everywhere; yields how many are done.
 
-    A sample is sent to all processes before any answer is awaited, so they work side by side.
+    A sample is sent to all processes before any answer is awaited, and its answers are compared
+    while the next one runs: the processes work side by side, and seldom wait.
     """
-    for done, sample in enumerate(samples, start=1):
-        live = [i for i, lane in enumerate(lanes) if lane.alive]
-        if not live:
+    sent: Sample | None = None
+    answers: list[tuple[int, Arrays, Arrays | None]] = []
+    for done, sample in enumerate(chain(samples, [None])):
+        expected: Arrays = {}
+        if sent is not None:
+            expected, answers = _receive(reference, lanes)
+        if sample is not None and any(lane.alive for lane in lanes):
+            reference.send(sample.arrays)
+            for lane in lanes:
+                if lane.alive:
+                    lane.send(sample.arrays)
+        if sent is not None:
+            for i, original, candidate in answers:
+                tallies[i].add(sent, expected, original, candidate)
+            yield done
+        if not any(lane.alive for lane in lanes):
             return
-        reference.send(sample.arrays)
-        for i in live:
-            lanes[i].send(sample.arrays)
-        expected = reference.receive()
-        for i in live:
-            answers = lanes[i].receive() if lanes[i].alive else None
-            if answers is not None:
-                tallies[i].add(sample, expected, *answers)
-        yield done
+        sent = sample
+
+
+def _receive(
+    reference: Reference, lanes: Sequence[Lane]
+) -> tuple[Arrays, list[tuple[int, Arrays, Arrays | None]]]:
+    """The answers to the sample that was sent last; a lane that fails now has none."""
+    expected = reference.receive()
+    answers = [(i, lane.receive()) for i, lane in enumerate(lanes) if lane.alive]
+    return expected, [(i, *both) for i, both in answers if both is not None]
 
 
 def class_outputs(
