@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from modelcheck.data import Preprocessing
-from modelcheck.errors import InvalidInput, ModelcheckError, UsageError, did_you_mean
+from modelcheck.errors import ModelcheckError, UsageError, printable
 from modelcheck.judge import EquivalenceLimit, Limits, limit_of, parse_fraction, parse_limit
 from modelcheck.recipe import schema
-from modelcheck.recipe.settings import (
-    Baseline,
-    CheckKind,
-    DataSettings,
-    Judging,
-    ModelPair,
-    Recipe,
-    TargetSettings,
-)
+from modelcheck.recipe.findings import usage_error
+from modelcheck.recipe.settings import DataSettings, Judging, ModelPair, Recipe, TargetSettings
 from modelcheck.recipe.steps import build_step
 from modelcheck.targets import Target
-from modelcheck.transforms import Claim, Transform
+from modelcheck.transforms import Transform
 
 _MAX_BYTES = 1 << 20
 _UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -40,12 +34,14 @@ def parse_recipe(text: str, *, file: Path) -> Recipe:
     """The recipe in a TOML text; `file` names it in errors, and its paths are relative to it."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # tomllib's own, and Python's for a number of 5,000 digits
         raise UsageError(f"is not valid TOML: {error}", where=file.name) from None
+    except RecursionError:
+        raise UsageError("is nested too deep", where=file.name) from None
     try:
         parsed = schema.RecipeFile.model_validate(table)
     except ValidationError as error:
-        raise _located(error, file) from None
+        raise usage_error(error, file.name) from None
     try:
         return _recipe(parsed, file)
     except ModelcheckError as error:
@@ -54,13 +50,15 @@ def parse_recipe(text: str, *, file: Path) -> Recipe:
 
 def parse_duration(text: float | str, *, key: str) -> float:
     """60, '90s', '2min' -> seconds; positive."""
-    match = re.fullmatch(r"\s*([0-9.]+(?:e-?\d+)?)\s*(ms|s|min|m|h)?\s*", str(text))
+    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*(ms|s|min|m|h)?\s*", str(text))
     try:
         seconds = float(match[1]) * _UNITS_S[match[2] or "s"] if match else 0.0
     except ValueError:
         seconds = 0.0
-    if seconds <= 0:
-        raise UsageError(f"'{text}' is not a time", where=key, remedy="Write for example '60s'.")
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise UsageError(
+            f"'{printable(str(text))}' is not a time", where=key, remedy="Write for example '60s'."
+        )
     return seconds
 
 
@@ -79,11 +77,13 @@ def limits_of(table: schema.LimitKeys, inherited: Limits = Limits()) -> Limits: 
 
 def _read(path: Path) -> str:
     try:
+        if not path.exists():
+            raise UsageError("does not exist", where=str(path))
         if not path.is_file():
             raise UsageError("is not a file", where=str(path), remedy="Give a recipe in TOML.")
         if path.stat().st_size > _MAX_BYTES:
-            raise InvalidInput("is too large for a recipe", where=str(path))
-        return path.read_text(encoding="utf-8")
+            raise UsageError("is too large for a recipe", where=str(path))
+        return path.read_text(encoding="utf-8-sig")  # some editors write a byte order mark
     except UnicodeDecodeError:
         raise UsageError("is not a text file in UTF-8", where=str(path)) from None
     except OSError as error:
@@ -124,13 +124,15 @@ def _step(number: int, table: dict[str, Any]) -> Transform:
     options = dict(table)
     name = options.pop("transform", None)
     where = f"step {number}"
-    if not isinstance(name, str):
-        keys = ", ".join(map(repr, table)) or "none"
+    if name is None:
+        keys = ", ".join(repr(printable(key)) for key in table) or "none"
         raise UsageError(
             f"has no key 'transform' (its keys: {keys})",
             where=where,
             remedy='Name one: transform = "prune-weights". `modelcheck transforms` lists them.',
         )
+    if not isinstance(name, str):
+        raise UsageError(f"'transform' must be text (got {printable(repr(name))})", where=where)
     transform: Transform = _at(where, lambda: build_step(name, options))
     return transform
 
@@ -139,8 +141,13 @@ def _target(table: schema.TargetTable, folder: Path) -> Target:
     python = table.python
     if python is not None and "/" in python:
         python = str(folder / python)
-    target = Target.parse(f"{table.device}:{table.engine}")
-    return replace(target, threads=table.threads, python=python, optional=table.optional)
+    return Target(
+        device=table.device,
+        engine=table.engine,
+        threads=table.threads,
+        python=python,
+        optional=table.optional,
+    )
 
 
 def _data(table: schema.DataTable, folder: Path) -> DataSettings:
@@ -158,13 +165,11 @@ def _data(table: schema.DataTable, folder: Path) -> DataSettings:
 
 
 def _judging(table: schema.LimitsTable) -> Judging:
-    judging = Judging()
-    if table.claim is not None:
-        judging = replace(judging, claim=Claim(table.claim))
+    judging = Judging(claim=table.claim)
     if table.checks is not None:
-        judging = replace(judging, checks=frozenset(CheckKind(c) for c in table.checks))
+        judging = replace(judging, checks=frozenset(table.checks))
     if table.baseline is not None:
-        judging = replace(judging, baseline=Baseline(table.baseline))
+        judging = replace(judging, baseline=table.baseline)
     if table.time_budget is not None:
         seconds = parse_duration(table.time_budget, key="time-budget")
         judging = replace(judging, time_budget_s=seconds)
@@ -186,41 +191,3 @@ def _equivalence(table: schema.LimitKeys) -> EquivalenceLimit | None:
     if table.any_of is not None:
         return parse_limit("|".join(table.any_of))
     return single if table.limit is None else parse_limit(table.limit)
-
-
-def _located(error: ValidationError, file: Path) -> UsageError:
-    """The first of pydantic's findings, in our words: file, table, key, what, nearest word."""
-    first = error.errors()[0]
-    location = [p + 1 if isinstance(p, int) else p for p in first["loc"]]
-    *tables, key = location or ["file"]
-    where = ", ".join([file.name, *([_table_name(tables)] if tables else [])])
-    if first["type"] == "extra_forbidden":
-        known = [k.replace("_", "-") for k in _keys(tables)]
-        return UsageError(
-            f"unknown key '{key}'",
-            where=where,
-            remedy=did_you_mean(str(key).replace("_", "-"), known) or f"Known: {', '.join(known)}.",
-        )
-    what = first["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
-    return UsageError(f"'{key}': {what}{shown}", where=where)
-
-
-def _table_name(tables: list[Any]) -> str:
-    return ".".join(str(t) for t in tables if isinstance(t, str)) + "".join(
-        f" {t}" for t in tables if isinstance(t, int)
-    )
-
-
-def _keys(tables: list[Any]) -> list[str]:
-    """The keys that are known where an unknown one was found."""
-    model: Any = schema.RecipeFile
-    for part in (p for p in tables if isinstance(p, str)):
-        annotation = model.model_fields[part].annotation
-        inner = [a for a in (annotation, *getattr(annotation, "__args__", ())) if _is_table(a)]
-        model = inner[0] if inner else model
-    return list(model.model_fields)
-
-
-def _is_table(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -13,18 +13,26 @@ Keys may be written with '-' or '_'. Unknown keys are errors. Paths are relative
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
+from modelcheck.recipe.settings import Baseline, CheckKind
+from modelcheck.targets import Device, Engine
+from modelcheck.transforms import Claim
+
+# TOML has types, so `threads = "2"` or `optional = "no"` is a slip, not a spelling.
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Whole = Annotated[int, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
+Size = Annotated[int, Field(strict=True, ge=0)]
 PerChannel = Number | tuple[Number, Number, Number]
 
 
 class Table(BaseModel):
     """A TOML table: its keys with '-' or '_', and no others."""
 
-    model_config = ConfigDict(extra="forbid", strict=False, frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -41,12 +49,12 @@ class Table(BaseModel):
 class PreprocessingTable(Table):
     """How an image becomes an input; see data.Preprocessing for the meaning."""
 
-    size: tuple[int, int] | None = None
+    size: tuple[Whole, Whole] | None = None
     resize: str = "stretch"
-    shorter_side: int | None = None
-    pad_value: Number = 0.0
-    rgb: bool = False
-    gray: bool = False
+    shorter_side: Whole | None = None
+    pad_value: PerChannel = 0.0
+    rgb: Flag = False
+    gray: Flag = False
     mean: PerChannel = 0.0
     std: PerChannel = 1.0
     layout: str = "NCHW"
@@ -56,37 +64,37 @@ class PreprocessingTable(Table):
 class DataTable(Table):
     path: str | None = None
     calibration: str | None = None
-    count: Annotated[int, Field(ge=1)] | None = None
-    shapes: dict[str, tuple[int, ...]] = {}
-    allow_synthetic: bool = False
+    count: Annotated[int, Field(strict=True, ge=1)] | None = None
+    shapes: dict[str, tuple[Size, ...]] = {}
+    allow_synthetic: Flag = False
     preprocessing: PreprocessingTable | None = None
 
 
 class LimitKeys(Table):
     """The limits that may stand in [limits] and, for one target, in [[targets]]."""
 
-    min_agreement: float | str | None = None
-    min_sqnr: float | None = None
-    max_error: float | None = None
+    min_agreement: Number | str | None = None
+    min_sqnr: Number | None = None
+    max_error: Number | None = None
     limit: str | None = None
-    any_of: tuple[str, ...] | None = None
-    min_speedup: float | None = None
-    max_slowdown: float | str | None = None
+    any_of: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    min_speedup: Number | None = None
+    max_slowdown: Number | str | None = None
 
 
 class LimitsTable(LimitKeys):
-    claim: Literal["exact", "precision", "lossy"] | None = None
-    checks: tuple[Literal["equivalence", "speed"], ...] | None = None
-    baseline: Literal["same", "best"] | None = None
-    time_budget: float | str | None = None
+    claim: Claim | None = None
+    checks: Annotated[tuple[CheckKind, ...], Field(min_length=1)] | None = None
+    baseline: Baseline | None = None
+    time_budget: Number | str | None = None
 
 
 class TargetTable(LimitKeys):
-    device: str = "cpu"
-    engine: str = "auto"
-    threads: int | None = None
+    device: Device = Device.CPU
+    engine: Engine = Engine.AUTO
+    threads: Annotated[int, Field(strict=True, ge=1)] | None = None
     python: str | None = None
-    optional: bool = False
+    optional: Flag = False
 
 
 class ModelsTable(Table):
@@ -97,7 +105,7 @@ class ModelsTable(Table):
 class RecipeFile(Table):
     """A whole file."""
 
-    seed: int | None = None
+    seed: Size | None = None
     data: DataTable = DataTable()
     steps: tuple[dict[str, Any], ...] = ()
     targets: tuple[TargetTable, ...] = ()

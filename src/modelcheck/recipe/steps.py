@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 import tomllib
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelcheck.errors import ModelcheckError, UsageError
+from modelcheck.errors import ModelcheckError, UsageError, printable
 from modelcheck.model import Model
 from modelcheck.transforms import (
     Activations,
@@ -23,11 +24,14 @@ from modelcheck.transforms import (
     identity,
 )
 
-# A bare word where TOML wants a value: a word that names are made of, or '2:4'.
+# What stands where TOML wants a value, outside quotes: a scalar of TOML's, or a bare word.
 _VALUE = re.compile(
-    r"(?P<lead>=\s*|\[\s*|,\s*)(?!(?:true|false|[+-]?(?:inf|nan))\s*(?:[,\]]|$))"
-    r"(?P<word>[A-Za-z_][\w.*/:-]*|\d+:\d+)(?=\s*(?:,|\]|$))"
+    r"(?P<lead>[=\[,]\s*)(?P<word>[^\s,=\[\]{}\"'#]+)(?=\s*(?:[,\]}]|$))",
 )
+_SCALAR = re.compile(
+    r"true|false|[+-]?(?:inf|nan|(?:0|[1-9][0-9_]*)(?:\.[0-9_]+)?(?:[eE][+-]?[0-9]+)?)"
+)
+_SHORT_NUMBER = re.compile(r"[+-]?(?:\.[0-9]+|[0-9]+\.)")  # '.5' and '1.', which TOML refuses
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,21 @@ def parse_step(text: str) -> Transform:
     bare words are strings. Raises UsageError.
     """
     name, _, options = text.partition(":")
-    return build_step(name.strip(), _parse_options(text, options))
+    try:
+        return build_step(name.strip(), _parse_options(options))
+    except ModelcheckError as error:
+        raise error.at(f"-t '{printable(text, 200)}'") from None
 
 
 def build_step(name: str, options: Mapping[str, Any]) -> Transform:
     """The transform of a catalogue name and its options; 'identity' is the empty chain."""
+    spelled = {key.replace("-", "_"): value for key, value in options.items()}
+    if len(spelled) != len(options):
+        twice = next(k for k in options if "-" in k and k.replace("-", "_") in options)
+        raise UsageError(f"key '{printable(twice)}' is given twice, once with '_'")
     if name == "identity" and not options:
         return identity()
-    return build(name, {key.replace("-", "_"): value for key, value in options.items()})
+    return build(name, spelled)
 
 
 def apply_steps(
@@ -111,19 +122,21 @@ def apply_steps(
     return Candidate(original, model, tuple(steps))
 
 
-def _parse_options(step: str, options: str) -> dict[str, Any]:
+def _parse_options(options: str) -> dict[str, Any]:
     if not options.strip():
         return {}
-    quoted = _quote_bare_words(options)
     try:
-        table: dict[str, Any] = tomllib.loads(f"x = {{ {quoted} }}")["x"]
-        return table
-    except tomllib.TOMLDecodeError as error:
+        tables = tomllib.loads(f"x = {{ {_quote_bare_words(options)} }}")
+        if set(tables) != {"x"}:
+            raise ValueError("more than one table")
+    except (ValueError, RecursionError) as error:
+        reason = re.sub(r" \(at .*\)$", "", str(error))  # a place in a text the user never saw
         raise UsageError(
-            f"its options cannot be read: {error}",
-            where=f"-t '{step}'",
+            f"its options cannot be read: {reason}",
             remedy="Write name=value pairs, as in -t 'prune-weights:amount=0.5,scope=global'.",
         ) from None
+    table: dict[str, Any] = tables["x"]
+    return table
 
 
 def _quote_bare_words(text: str) -> str:
@@ -133,4 +146,12 @@ def _quote_bare_words(text: str) -> str:
 
 
 def _quote_values(text: str) -> str:
-    return _VALUE.sub(lambda m: f'{m["lead"]}"{m["word"]}"', text)
+    return _VALUE.sub(lambda match: match["lead"] + _value(match["word"]), text)
+
+
+def _value(word: str) -> str:
+    if _SCALAR.fullmatch(word):
+        return word
+    if _SHORT_NUMBER.fullmatch(word):
+        return repr(float(word))
+    return json.dumps(word, ensure_ascii=False)
