@@ -16,7 +16,7 @@ from modelcheck.testing.runner import Runner
 EXAMPLES = 60
 OPERATORS = {
     "Conv", "ConvTranspose", "BatchNormalization", "Relu", "MaxPool", "AveragePool", "Add",
-    "GlobalAveragePool", "Concat", "Gemm", "MatMul", "Flatten", "Reshape", "Constant", "Cast",
+    "GlobalAveragePool", "Concat", "Gemm", "MatMul", "Flatten", "Reshape", "Constant", "Cast", "If",
 }  # fmt: skip
 
 

@@ -192,6 +192,17 @@ def left_matmul(draw: Draw, net: Net, x: Tensor) -> Tensor:
     return net.add("MatMul", [net.weight((shape[-2], rows)), x], shape)
 
 
+def conditional(draw: Draw, net: Net, x: Tensor) -> Tensor:
+    """An If whose branches use a value and a weight of the graph around them."""
+    weight = net.weight((x.channels, x.channels, *[1] * len(x.spatial)))
+    return net.branch(draw(st.booleans()), ("Conv", [x.name, weight]), ("Neg", [x.name]), x.shape)
+
+
+def function(draw: Draw, net: Net, x: Tensor) -> Tensor:
+    """A call of a function that is local to the model: SiLU written out."""
+    return net.call("SiLU", [("Sigmoid", ["x"], "s"), ("Mul", ["x", "s"], "y")], x)
+
+
 def gemm(draw: Draw, net: Net, x: Tensor) -> Tensor:
     """Gemm in all its forms: transposed sides, alpha and beta, with and without c."""
     (k,) = x.shape
@@ -266,6 +277,6 @@ def draw_window(
 
 SPATIAL: tuple[Layer, ...] = (
     conv, activation, batchnorm, pool, residual, branches, affine, conv_transpose, conv_twice,
-    squeeze_excite, global_pool, pad, shuffle, left_matmul,
+    squeeze_excite, global_pool, pad, shuffle, left_matmul, conditional, function,
 )  # fmt: skip
 VECTOR: tuple[Layer, ...] = (gemm, matmul)

@@ -46,6 +46,9 @@ class Tensor:
 NAMINGS = ("{}", "scope/{}:0", "{} ", 'é"{}"', "<{}>\n")
 
 
+LOCAL = "local"  # the domain of the model's own functions
+
+
 @dataclass
 class Net:
     """Collects nodes and weights; `model()` makes the Model.
@@ -63,6 +66,7 @@ class Net:
     initializers: list[onnx.TensorProto] = field(default_factory=list)
     inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
     outputs: list[Tensor] = field(default_factory=list)
+    functions: dict[str, onnx.FunctionProto] = field(default_factory=dict)
     _count: int = 0
 
     def __post_init__(self) -> None:
@@ -92,6 +96,40 @@ class Net:
             shape = first.shape
         out = Tensor(self.name(op.lower()), tuple(shape))
         self.nodes.append(helper.make_node(op, names, [out.name], self.name("n"), **attributes))
+        return out
+
+    def branch(
+        self,
+        condition: bool,
+        then: tuple[str, list[str]],
+        otherwise: tuple[str, list[str]],
+        shape: Sequence[int],
+    ) -> Tensor:
+        """An If of two bodies with one node (operator, inputs of the graph around) each."""
+        out = Tensor(self.name("if"), tuple(shape))
+        bodies = []
+        for op, names in (then, otherwise):
+            inner = Tensor(self.name("inner"), tuple(shape))
+            node = helper.make_node(op, names, [inner.name], self.name("n"))
+            bodies.append(helper.make_graph([node], "body", [], [self._value_info(inner)]))
+        tensor = numpy_helper.from_array(np.array(condition), self.name("condition"))
+        self.initializers.append(tensor)
+        self.nodes.append(
+            helper.make_node(
+                "If", [tensor.name], [out.name], self.name("n"),
+                then_branch=bodies[0], else_branch=bodies[1],
+            )
+        )  # fmt: skip
+        return out
+
+    def call(self, name: str, body: Sequence[tuple[str, list[str], str]], x: Tensor) -> Tensor:
+        """A call of a local function of one input 'x' and one output 'y'."""
+        nodes = [helper.make_node(op, inputs, [output]) for op, inputs, output in body]
+        imports = [helper.make_opsetid("", self.opset)]
+        self.functions[name] = helper.make_function(LOCAL, name, ["x"], ["y"], nodes, imports)
+        out = Tensor(self.name(name.lower()), x.shape)
+        node = helper.make_node(name, [x.name], [out.name], self.name("n"), domain=LOCAL)
+        self.nodes.append(node)
         return out
 
     def weight(self, shape: Sequence[int], fan_in: int | None = None, offset: float = 0.0) -> str:
@@ -130,7 +168,11 @@ class Net:
         outputs = [self._value_info(t) for t in dict.fromkeys(self.outputs)]
         graph = helper.make_graph(self.nodes, "g", self.inputs, outputs, self.initializers)
         imports = [helper.make_opsetid("", self.opset)]
-        return helper.make_model(graph, opset_imports=imports, ir_version=8)
+        if self.functions:
+            imports.append(helper.make_opsetid(LOCAL, 1))
+        return helper.make_model(
+            graph, opset_imports=imports, functions=list(self.functions.values()), ir_version=8
+        )
 
     def model(self) -> Model:
         return Model.from_proto(self.proto(), name="generated")
