@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,6 +51,9 @@ def root(
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit codes are those of docs/exit-codes.md."""
     signal.signal(signal.SIGTERM, _leave)
+    for stream in (sys.stdout, sys.stderr):  # a locale without 'µ' is no reason to fail
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return int(app(arguments, standalone_mode=False) or 0)
@@ -62,6 +69,8 @@ def run(arguments: list[str] | None = None) -> int:
         return _say("interrupted; nothing was written", 130)
     except MemoryError:
         return _say("this process ran out of memory; nothing was written", 6)
+    except Exception as error:
+        return _internal_error(error)
 
 
 def _leave(signum: int, frame: object) -> None:
@@ -73,6 +82,19 @@ def _say(message: str, code: int) -> int:
     lines = (printable(line, limit=2000) for line in message.split("\n"))
     print("modelcheck: " + "\n".join(lines), file=sys.stderr)
     return code
+
+
+def _internal_error(error: Exception) -> int:
+    """A fault of ours: where it happened, and how to see all of it."""
+    if os.environ.get("MODELCHECK_TRACEBACK"):
+        raise error
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    return _say(
+        f"internal error: {type(error).__name__}: {error}\n"
+        f"  in {Path(frame.filename).name}, line {frame.lineno}. Please report it, with what "
+        "MODELCHECK_TRACEBACK=1 shows.",
+        ModelcheckError.exit_code,
+    )
 
 
 def _usage_error(error: typer.TyperException, arguments: list[str]) -> int:
