@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelcheck.errors import UsageError, did_you_mean
+from modelcheck.errors import UsageError, did_you_mean, printable
 from modelcheck.transforms.base import Claim, Transform
 from modelcheck.transforms.fold_batchnorm import fold_batchnorm
 from modelcheck.transforms.fp16 import fp16
@@ -135,7 +135,7 @@ def build(name: str, options: Mapping[str, object] | None = None) -> Transform:
     row = CATALOGUE.get(name)
     if row is None:
         raise UsageError(
-            f"unknown transform '{name}'",
+            f"unknown transform '{printable(name)}'",
             remedy=" ".join(
                 part
                 for part in (did_you_mean(name, CATALOGUE), "`modelcheck transforms` lists them.")

@@ -26,7 +26,7 @@ from typing import Any, Literal, ParamSpec, Union
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
-from modelcheck.errors import UsageError, did_you_mean
+from modelcheck.errors import UsageError, did_you_mean, printable
 from modelcheck.transforms.base import Transform
 
 P = ParamSpec("P")
@@ -139,7 +139,7 @@ def _refuse_unknown(name: str, model: type[BaseModel], options: Options) -> None
             known = sorted(model.model_fields)
             listed = f"Its options are {', '.join(known)}." if known else "It has no options."
             raise UsageError(
-                f"unknown option '{key}' of '{name}'", remedy=did_you_mean(key, known) or listed
+                f"unknown option '{printable(key)}' of '{name}'", remedy=did_you_mean(key, known) or listed
             )
 
 
@@ -160,7 +160,7 @@ def _usage_error(model: type[BaseModel], options: Options, error: ValidationErro
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][0]) if first["loc"] else ""
     kind, value = first["type"], options.get(key)
-    where = f"{key}={value}"
+    where = f"{printable(key)}={printable(str(value))}"
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
         return UsageError(f"{words} {first['ctx'][bound]:g}", where=where)
