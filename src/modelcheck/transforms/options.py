@@ -139,7 +139,8 @@ def _refuse_unknown(name: str, model: type[BaseModel], options: Options) -> None
             known = sorted(model.model_fields)
             listed = f"Its options are {', '.join(known)}." if known else "It has no options."
             raise UsageError(
-                f"unknown option '{printable(key)}' of '{name}'", remedy=did_you_mean(key, known) or listed
+                f"unknown option '{printable(key)}' of '{name}'",
+                remedy=did_you_mean(key, known) or listed,
             )
 
 
