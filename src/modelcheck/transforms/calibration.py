@@ -1,0 +1,69 @@
+"""From the range of a tensor to the int8 grid that it is rounded to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from modelcheck.reference.activations import Range
+
+# A tensor narrower than this is taken for constant zero: its step would be a denormal number.
+_NARROWEST = 1e-30
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """q = clip(round(x / scale) + zero_point), x' = scale * (q - zero_point)."""
+
+    scale: np.float32
+    zero_point: np.int8 | np.uint8
+
+
+def is_usable(seen: Range) -> bool:
+    """Whether a grid can span the range: finite ends, a finite distance apart."""
+    return seen.finite and math.isfinite(np.float32(seen.maximum - seen.minimum))
+
+
+def grid(seen: Range, kind: Literal["int8", "uint8"]) -> Grid:
+    """The asymmetric 8-bit grid from seen.minimum to seen.maximum, widened to hold zero exactly.
+
+    scale = (max - min) / 255,   zero_point = round(bottom - min / scale)
+    A tensor that was zero on every sample gets the steps 0 to 255; the scale is never 0.
+    """
+    dtype: type[np.int8 | np.uint8] = np.int8 if kind == "int8" else np.uint8
+    info = np.iinfo(dtype)
+    low, high = min(seen.minimum, 0.0), max(seen.maximum, 0.0)
+    if high - low < _NARROWEST:
+        return Grid(np.float32(1), dtype(info.min))
+    scale = np.float32((high - low) / 255)
+    zero_point = np.clip(np.rint(info.min - low / float(scale)), info.min, info.max)
+    return Grid(scale, dtype(zero_point))
+
+
+def int8_weight(
+    weight: np.ndarray, axis: int | None, *, bias: np.ndarray | None, x_scale: np.float32
+) -> tuple[np.ndarray, np.ndarray]:
+    """(q, s) with q * s near the weight: symmetric, zero point 0, one s along `axis` or one in all.
+
+    s = max|w| / 127. Where a bias would not fit 31 bits in steps of x_scale * s, s is made larger:
+    such weights are next to nothing beside the bias.
+    """
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    largest = np.abs(weight).max(axis=None if axis is None else others)
+    scale = np.asarray(largest / np.float32(127), np.float32)
+    if bias is not None and axis is not None:
+        # A transposed convolution has the channels of its groups one after another.
+        needed = np.abs(bias).reshape(-1, scale.size).max(axis=0)
+    else:
+        needed = np.asarray(0 if bias is None else np.abs(bias).max())
+    least = needed.astype(np.float64) / float(x_scale) / 2**30
+    scale = np.maximum(scale, least.astype(np.float32))
+    # A channel of zeros takes the step of the others.
+    tiny = scale <= np.finfo(np.float32).tiny
+    scale = np.where(tiny, np.float32(1) if tiny.all() else scale.max(), scale)
+    shape = [-1 if i == axis else 1 for i in range(weight.ndim)]
+    steps = np.rint(weight / scale.reshape(shape if axis is not None else ()))
+    return steps.clip(-127, 127).astype(np.int8), scale

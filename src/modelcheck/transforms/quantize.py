@@ -1,0 +1,160 @@
+"""Compute in int8: weights and activations, with ranges measured on calibration samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import onnx_ir as ir
+from pydantic import Field
+
+from modelcheck.model import Model
+from modelcheck.model.static import Static
+from modelcheck.reference.activations import Range
+from modelcheck.transforms.base import Claim, Context, Transform
+from modelcheck.transforms.calibration import grid, is_usable
+from modelcheck.transforms.edit import Edit
+from modelcheck.transforms.graph import CannotChange, layer_weights
+from modelcheck.transforms.opset import raised_to_13
+from modelcheck.transforms.options import checked
+from modelcheck.transforms.quantize_faults import fault, feeds_int8_sigmoid
+from modelcheck.transforms.quantize_forms import Writer, write_qdq, write_qoperator
+from modelcheck.transforms.quantize_plan import Layer, Plan, layer_at, plan
+from modelcheck.transforms.quantize_prepare import prepared
+
+_INTEGER_OPSET, _PER_CHANNEL_OPSET = 10, 13
+
+
+@checked
+def quantize(
+    *,
+    scheme: Annotated[
+        Literal["qdq", "qoperator"],
+        Field(
+            description="qdq: float layers between QuantizeLinear and DequantizeLinear, which"
+            " engines fuse. qoperator: QLinearConv and QLinearMatMul."
+        ),
+    ] = "qdq",
+    calibration: Annotated[
+        Literal["minmax", "percentile"],
+        Field(description="The range of a tensor: all its values, or nearly all of them."),
+    ] = "minmax",
+    percentile: Annotated[
+        float,
+        Field(gt=50, le=100, description="How many % of the values 'percentile' takes in."),
+    ] = 99.99,
+    per_channel: Annotated[
+        bool, Field(description="One scale for each output channel, or one for a whole weight.")
+    ] = True,
+    activation: Annotated[
+        Literal["int8", "uint8"], Field(description="What activations are rounded to.")
+    ] = "int8",
+    round_last: Annotated[
+        bool,
+        Field(
+            description="Round the results of the last layers, too, which otherwise leave the"
+            " network in float32. 'qoperator' always does."
+        ),
+    ] = False,
+    spare: Annotated[
+        bool,
+        Field(
+            description="Leave layers in float32 that OpenCV 5.0's new engine is known to compute"
+            " wrongly in int8."
+        ),
+    ] = True,
+    exclude: Annotated[
+        tuple[str, ...], Field(description="Layers to leave out: names or globs.")
+    ] = (),
+) -> Transform:
+    """Compute Conv, ConvTranspose, Gemm and MatMul in int8.
+
+    q_x = clip(round(x / s_x) + z_x),   s_x = (max - min) / 255       one for a tensor
+    q_w = clip(round(w / s_w), -127, 127),   s_w = max|w| / 127       one for an output channel
+    y = s_x · s_w · (sum (q_x - z_x) · q_w + q_b),   q_b = round(b / (s_x · s_w))   int32
+    w: (out, in/group, ...); s_w, b: (out,); min and max over all calibration samples
+    Inputs of layers are rounded, and their results (after Relu or Clip) where another layer
+    comes later. BatchNormalization and constant Adds are folded in; Gemm becomes MatMul and Add;
+    the opset becomes 13 where scales for channels need it. Left alone, besides what `spare` and
+    `exclude` name: weights that are computed or on the left, ranges that are not finite.
+    Claim: lossy.
+    """
+    integer = scheme == "qoperator"
+    inside = percentile / 100 if calibration == "percentile" else 1.0
+
+    def apply(model: Model, context: Context) -> Model:
+        activations = context.calibrated("quantize")
+        try:
+            body = prepared(_raised(model, per_channel and not integer), exclude=exclude)
+        except CannotChange as reason:
+            for weight in layer_weights(model.edit(), context, exclude=exclude):
+                for layer in weight.layers:
+                    context.leave(layer, str(reason))
+            return model
+        edit = Edit(body)
+        layers = _layers(edit, context, exclude, integer=integer)
+        if spare:
+            layers = _spared(edit, layers, context, integer=integer)
+        ranges: dict[str, Range] = {}
+        while layers:
+            chosen = plan(layers, integer=integer, round_last=round_last, pool=spare)
+            missing = [name for name in chosen.calibrated if name not in ranges]
+            ranges |= activations.ranges(body, missing, inside=inside, progress=context.progress)
+            usable = _usable(chosen, ranges, context)
+            if len(usable) == len(layers):
+                break
+            layers = usable
+        if not layers:
+            return model
+        grids = {v: grid(ranges[str(v.name)], activation) for v in set(chosen.grids.values())}
+        writer = Writer(edit, chosen, grids, per_channel=per_channel, spare=spare)
+        (write_qoperator if integer else write_qdq)(writer)
+        return edit.done()
+
+    return Transform("quantize", Claim.LOSSY, apply, calibrates=True)
+
+
+def _raised(model: Model, per_channel_nodes: bool) -> Model:
+    """The model at an opset that has what is needed. Raises CannotChange where none can be had."""
+    needed = _PER_CHANNEL_OPSET if per_channel_nodes else _INTEGER_OPSET
+    return model if model.opset >= needed else raised_to_13(model)
+
+
+def _layers(edit: Edit, context: Context, exclude: Sequence[str], *, integer: bool) -> list[Layer]:
+    layers = []
+    for weight in layer_weights(edit.model, context, exclude=exclude, dtypes={ir.DataType.FLOAT}):
+        for slot in weight.slots:
+            try:
+                layers.append(layer_at(slot, integer=integer))
+            except CannotChange as reason:
+                context.leave(slot.layer, str(reason))
+    return layers
+
+
+def _spared(edit: Edit, layers: list[Layer], context: Context, *, integer: bool) -> list[Layer]:
+    """Those layers that every engine computes rightly."""
+    static = Static(edit.graph, edit.opset)
+    inputs = frozenset(layer.input for layer in layers)
+    kept = []
+    for layer in layers:
+        reason = fault(layer, static, integer=integer)
+        if reason is None and integer and feeds_int8_sigmoid(layer, inputs):
+            reason = "OpenCV 5.0's new engine is wrong for a Sigmoid between int8 layers"
+        if reason is None:
+            kept.append(layer)
+        else:
+            context.leave(layer.name, reason)
+    return kept
+
+
+def _usable(chosen: Plan, ranges: dict[str, Range], context: Context) -> list[Layer]:
+    """Those layers whose tensors have ranges that int8 can span."""
+    kept = []
+    for layer in chosen.layers:
+        tensors = [v for v in (layer.input, layer.result) if v in chosen.grids]
+        bad = [v for v in tensors if not is_usable(ranges[str(chosen.grids[v].name)])]
+        if bad:
+            context.leave(layer.name, f"'{bad[0].name}' is not finite on the calibration samples")
+        else:
+            kept.append(layer)
+    return kept

@@ -1,0 +1,59 @@
+"""Layers that OpenCV 5.0's new engine computes wrongly in int8, without a word.
+
+Found by running some thousand small networks in it and in onnxruntime (5.0.0, x86-64 with
+AVX512-VNNI, November 2026); OpenCV 4.14 and 5.0's classic engine compute all of them rightly.
+"""
+
+from __future__ import annotations
+
+from modelcheck.model.static import Static
+from modelcheck.transforms.graph import constant, is_standard
+from modelcheck.transforms.quantize_plan import Layer
+
+_BLOCK = 8  # channels, or pixels, that the engine's int8 kernels take at a time
+_WHERE = "OpenCV 5.0's new engine is wrong in int8 for"
+
+
+def fault(layer: Layer, static: Static, *, integer: bool) -> str | None:
+    """Why this layer had better stay float32; None where nothing is known against it.
+
+    Sizes that `static` does not know count as unfavourable. `integer`: for operators on integers,
+    in which a Relu no longer shows.
+    """
+    node, weight = layer.node, constant(layer.slot.weight)
+    assert weight is not None
+    if node.op_type != "Conv":
+        return None
+    out_channels, in_per_group = (int(d) for d in weight.shape.numpy()[:2])
+    groups = layer.slot.groups
+    per_group = out_channels // groups
+    if groups > 1 and per_group > _BLOCK and per_group % _BLOCK:
+        return f"{_WHERE} groups of {per_group} output channels, which are no multiple of {_BLOCK}"
+    depthwise = in_per_group == per_group == 1
+    followed = layer.activation is not None and not integer
+    if depthwise and not followed and _is_padded(layer):
+        dims = static.dims(layer.result)
+        pixels = 1
+        for d in (dims or (None,))[2:] or (None,):
+            pixels = pixels * d if d is not None else 1
+        if pixels % _BLOCK:
+            return (
+                f"{_WHERE} padded depthwise convolutions {'' if integer else 'without Relu '}whose"
+                f" output pixels are no multiple of {_BLOCK}"
+            )
+    return None
+
+
+def feeds_int8_sigmoid(layer: Layer, inputs: frozenset[object]) -> bool:
+    """Whether a Sigmoid stands between this layer's result and the input of another."""
+    return any(
+        is_standard(use.node, "Sigmoid") and use.node.outputs[0] in inputs
+        for use in layer.result.uses()
+    )
+
+
+def _is_padded(layer: Layer) -> bool:
+    attributes = layer.node.attributes
+    return attributes.get_string("auto_pad", "NOTSET").startswith("SAME") or any(
+        attributes.get_ints("pads", ())
+    )
