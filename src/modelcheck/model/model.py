@@ -187,8 +187,10 @@ class Model:
             tensor = self._graph.graph.initializers[name].const_value
             assert tensor is not None
             if _DIGEST not in tensor.meta:
-                data = wire.little_endian(self.weights[name])
-                tensor.meta[_DIGEST] = hashlib.sha256(data).digest()
+                one = hashlib.sha256()
+                for piece in self.weights.pieces(name):
+                    one.update(wire.little_endian(piece))
+                tensor.meta[_DIGEST] = one.digest()
             head = json.dumps([name, tensor.dtype.name, list(tensor.shape.numpy())])
             whole.update(head.encode() + tensor.meta[_DIGEST])
         return whole.hexdigest()
@@ -225,7 +227,7 @@ def _read_only(value: ir.Value) -> ir.TensorProtocol:
     if tensor is None:
         raise InvalidInput("an initializer has no data", where=value.name)
     if isinstance(tensor, ir.LazyTensor):
-        return tensor  # stays deferred; see `deferred`
+        return tensor  # stays deferred; see deferred.py
     if isinstance(tensor, ir.Tensor) and not tensor.numpy().flags.writeable:
         return tensor
     array = tensor.numpy().view()

@@ -91,8 +91,7 @@ def _write_external(model: Model, proto: onnx.ModelProto, data: IO[bytes], name:
             continue
         padding = -offset % _PAGE
         data.write(b"\0" * padding)
-        # A deferred payload is let go before the next is computed.
-        length = data.write(wire.little_endian(payloads[tensor.name]))
+        length = sum(data.write(wire.little_endian(p)) for p in payloads.pieces(tensor.name))
         offset += padding
         tensor.data_location = onnx.TensorProto.EXTERNAL
         for key, value in (("location", name), ("offset", offset), ("length", length)):

@@ -24,6 +24,7 @@ import onnx
 import onnx_ir as ir
 
 from modelcheck.errors import InvalidInput
+from modelcheck.model.deferred import Weights
 
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -80,7 +81,7 @@ def split(data: memoryview) -> Split:
 
 def join(
     skeleton: onnx.ModelProto,
-    payloads: Mapping[str, np.ndarray],
+    payloads: Weights,
     write: Callable[[bytes | memoryview], object],
 ) -> None:
     """Write a model whose initializers named in `payloads` carry no data in the skeleton."""
@@ -91,7 +92,7 @@ def join(
     small = [t for t in graph.initializer if t.name not in payloads]
     del graph.initializer[:]
     graph.initializer.extend(small)
-    # Sizes come from the skeleton: a deferred payload is computed once, when it is written.
+    # Sizes come from the skeleton: a deferred payload is computed only while it is written.
     sizes = [_payload_bytes(t) for t in large]
     heads = [_initializer_head(t, size) for t, size in zip(large, sizes, strict=True)]
     graph_bytes = graph.SerializeToString(deterministic=True)
@@ -101,7 +102,8 @@ def join(
     write(_tag(_GRAPH, _BYTES) + _varint(length) + graph_bytes)
     for head, tensor in zip(heads, large, strict=True):
         write(head)
-        write(little_endian(payloads[tensor.name]))
+        for piece in payloads.pieces(tensor.name):
+            write(little_endian(piece))
 
 
 def little_endian(array: np.ndarray) -> memoryview:

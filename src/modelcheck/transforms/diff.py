@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from modelcheck import units
 from modelcheck.model import Model
+from modelcheck.model.deferred import pieces_of
 from modelcheck.transforms.graph import LAYERS, constant, is_standard, layer_name
 
 # Quantized operators carry their weight and its zero point elsewhere.
@@ -137,11 +138,11 @@ def _same(old: ir.TensorProtocol, new: ir.TensorProtocol) -> bool:
         return True
     if old.dtype != new.dtype or old.shape.numpy() != new.shape.numpy():
         return False
+    if isinstance(new, ir.LazyTensor) and _zeros(_Stored(new)) != _zeros(_Stored(old)):
+        return False  # a deferred tensor is cheaper to count than to compute whole
     one, other = old.numpy(), new.numpy()
     if _address(one) == _address(other):
         return True
-    if isinstance(new, ir.LazyTensor):
-        _zeros(_Stored(new), other)  # the array is at hand now, and expensive later
     # Bytes, so that -0.0 differs from 0.0 and NaN equals itself.
     return bool(np.array_equal(_bytes(one), _bytes(other)))
 
@@ -206,15 +207,15 @@ def _sparsity(stored: list[_Stored]) -> float:
     return sum(_zeros(s) for s in once.values()) / size if size else 0.0
 
 
-def _zeros(stored: _Stored, array: np.ndarray | None = None) -> int:
+def _zeros(stored: _Stored) -> int:
     if stored.zero is None:
         return 0
-    meta = stored.tensor.meta
-    key = f"{_ZEROS}.{stored.zero}"
+    meta, zero = stored.tensor.meta, stored.zero
+    key = f"{_ZEROS}.{zero}"
     if key not in meta:
-        array = stored.tensor.numpy() if array is None else array
-        nonzero = np.count_nonzero(array != stored.zero if stored.zero else array)
-        meta[key] = array.size - int(nonzero)
+        pieces = pieces_of(stored.tensor)
+        nonzero = sum(int(np.count_nonzero(p != zero if zero else p)) for p in pieces)
+        meta[key] = stored.tensor.size - nonzero
     return int(meta[key])
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from modelcheck.model.deferred import pieces_of
+
 _CHUNK = 1 << 18  # elements: a chunk and its temporaries stay in the processor's cache
 _DIGIT_BITS = 16
 _UNSIGNED: dict[int, np.dtype[np.unsignedinteger[Any]]] = {
@@ -38,33 +40,26 @@ class Cut:
     limit: int
     ties: int = 0
 
-    def apply(self, weight: np.ndarray) -> np.ndarray:
-        """A copy of the weight with zeros there; zeros are +0."""
-        flat = weight.reshape(-1)
-        result = np.empty(flat.shape, flat.dtype)
-        unsigned = _UNSIGNED[flat.dtype.itemsize]
-        for start, kept in self._kept(flat):
-            part = slice(start, start + kept.size)
-            np.multiply(flat[part].view(unsigned), kept, out=result[part].view(unsigned))
-        return result.reshape(weight.shape)
+    def pieces(self, weight: ir.TensorProtocol) -> Iterator[np.ndarray]:
+        """The weight with zeros there, in flat pieces; zeros are +0."""
+        unsigned = _UNSIGNED[weight.dtype.numpy().itemsize]
+        for chunk, kept in self._kept(weight):
+            yield np.multiply(chunk.view(unsigned), kept).view(chunk.dtype)
 
-    def changes(self, weight: np.ndarray) -> bool:
+    def changes(self, weight: ir.TensorProtocol) -> bool:
         """Whether anything but zeros would be zeroed."""
-        flat = weight.reshape(-1)
-        return any(
-            bool(np.any(flat[start : start + kept.size][~kept])) for start, kept in self._kept(flat)
-        )
+        return any(bool(np.any(chunk[~kept])) for chunk, kept in self._kept(weight))
 
-    def _kept(self, flat: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    def _kept(self, weight: ir.TensorProtocol) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         left = self.ties
-        for start in range(0, flat.size, _CHUNK):
-            bits = _magnitude_bits(flat[start : start + _CHUNK], self.dtype)
+        for chunk in _chunks(weight):
+            bits = _magnitude_bits(chunk, self.dtype)
             kept = bits >= self.limit
             if left:
                 equal = np.flatnonzero(bits == self.limit)[:left]
                 kept[equal] = False
                 left -= equal.size
-            yield start, kept
+            yield chunk, kept
 
 
 def at_least(amount: float, n: int) -> int:
@@ -104,7 +99,7 @@ def smallest(
         bits -= width
         histogram = np.zeros(1 << width, np.int64)
         for n, weight in enumerate(weights):
-            histogram += _histogram(weight.numpy(), dtype, limit, bits, width)
+            histogram += _histogram(weight, dtype, limit, bits, width)
             progress((i + (n + 1) / len(weights)) / (passes + 1))
         ranks = np.cumsum(histogram)
         digit = int(np.searchsorted(ranks, rest, side="right"))
@@ -115,13 +110,12 @@ def smallest(
 
 
 def _histogram(
-    weight: np.ndarray, dtype: np.dtype, prefix: int, shift: int, width: int
+    weight: ir.TensorProtocol, dtype: np.dtype, prefix: int, shift: int, width: int
 ) -> np.ndarray:
     """How often each next digit stands after `prefix`."""
     counts = np.zeros(1 << width, np.int64)
-    flat = weight.reshape(-1)
-    for start in range(0, flat.size, _CHUNK):
-        bits = _magnitude_bits(flat[start : start + _CHUNK], dtype)
+    for chunk in _chunks(weight):
+        bits = _magnitude_bits(chunk, dtype)
         bits >>= bits.dtype.type(shift)
         if prefix:
             bits = bits[bits >> bits.dtype.type(width) == prefix] & bits.dtype.type(
@@ -139,13 +133,18 @@ def _shared_ties(weights: Sequence[ir.TensorProtocol], whole: Cut) -> list[Cut]:
     for weight in weights:
         equal = 0
         if left:
-            flat = weight.numpy().reshape(-1)
-            for start in range(0, flat.size, _CHUNK):
-                chunk = _magnitude_bits(flat[start : start + _CHUNK], whole.dtype)
-                equal += int(np.count_nonzero(chunk == whole.limit))
+            for chunk in _chunks(weight):
+                bits = _magnitude_bits(chunk, whole.dtype)
+                equal += int(np.count_nonzero(bits == whole.limit))
         cuts.append(Cut(whole.dtype, whole.limit, min(equal, left)))
         left -= cuts[-1].ties
     return cuts
+
+
+def _chunks(weight: ir.TensorProtocol) -> Iterator[np.ndarray]:
+    for piece in pieces_of(weight):
+        for start in range(0, piece.size, _CHUNK):
+            yield piece[start : start + _CHUNK]
 
 
 def _magnitude_bits(chunk: np.ndarray, dtype: np.dtype) -> np.ndarray:

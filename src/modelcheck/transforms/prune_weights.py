@@ -9,7 +9,7 @@ import onnx_ir as ir
 from pydantic import Field
 
 from modelcheck.model import Model
-from modelcheck.model.deferred import deferred
+from modelcheck.model.deferred import DeferredTensor
 from modelcheck.transforms.base import Claim, Context, Transform
 from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.graph import Weight, layer_weights
@@ -76,6 +76,6 @@ def _smallest(
 
 def _prune(edit: Edit, weight: Weight, cut: Cut) -> None:
     source = weight.tensor
-    if cut.changes(source.numpy()):
-        pruned = deferred(lambda: cut.apply(source.numpy()), like=source)
+    if cut.changes(source):
+        pruned = DeferredTensor(lambda: cut.pieces(source), like=source)
         edit.replace_constant(weight.value, pruned)
