@@ -73,12 +73,11 @@ def run_model(model: ZooModel, folder: Path) -> Iterator[Row]:
 
 
 def _run_step(model: ZooModel, original: gate.Model, step: str, recipe: Recipe) -> Iterator[Row]:
-    steps = () if step == IDENTITY else (parse_step(step),)
-    recipe = replace(
-        recipe, steps=steps, data=replace(recipe.data, allow_synthetic=recipe.data.path is None)
-    )
     change = ""
     try:
+        steps = () if step == IDENTITY else (parse_step(step),)
+        data = replace(recipe.data, allow_synthetic=recipe.data.path is None)
+        recipe = replace(recipe, steps=steps, data=data)
         inputs = gate.open_inputs(original, recipe)
         candidate, claim = None, gate.default_claim(recipe)
         if steps:

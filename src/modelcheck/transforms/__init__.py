@@ -15,6 +15,7 @@ from modelcheck.transforms.fold_batchnorm import fold_batchnorm
 from modelcheck.transforms.fp16 import fp16
 from modelcheck.transforms.options import Option
 from modelcheck.transforms.prune_weights import prune_weights
+from modelcheck.transforms.quantize import quantize
 from modelcheck.transforms.quantize_weights import quantize_weights
 from modelcheck.transforms.sparsify import sparsify
 
@@ -37,6 +38,7 @@ __all__ = [
     "fp16",
     "identity",
     "prune_weights",
+    "quantize",
     "quantize_weights",
     "sparsify",
 ]

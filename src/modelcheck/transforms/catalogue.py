@@ -17,6 +17,7 @@ from modelcheck.transforms.fold_batchnorm import fold_batchnorm
 from modelcheck.transforms.fp16 import fp16
 from modelcheck.transforms.options import Option, option_table, transform_name
 from modelcheck.transforms.prune_weights import prune_weights
+from modelcheck.transforms.quantize import quantize
 from modelcheck.transforms.quantize_weights import quantize_weights
 from modelcheck.transforms.sparsify import sparsify, sparsity_of
 
@@ -88,6 +89,17 @@ _ROWS = (
             {"amount": 0.8, "scope": "global"},
             {"threshold": 0.05},
             {"amount": 1.0},
+        ),
+    ),
+    Row(
+        quantize,
+        Claim.LOSSY,
+        source="B. Jacob et al., CVPR 2018; ONNX operators QuantizeLinear, QLinearConv",
+        examples=(
+            {},
+            {"scheme": "qoperator"},
+            {"calibration": "percentile", "activation": "uint8"},
+            {"per_channel": False},
         ),
     ),
     Row(
