@@ -30,10 +30,12 @@ _SAYS = {
 def usage_error(error: ValidationError, file: str) -> UsageError:
     """The first of pydantic's findings as an error of the file."""
     findings = error.errors(include_url=False)
-    place = _place(findings[0]["loc"])
+    # A misspelled key is both unknown and missing under its right name: the first says more.
+    first = next((f for f in findings if f["type"] == "extra_forbidden"), findings[0])
+    place = _place(first["loc"])
     # Where a key takes one of two types, what is said of the nearer one lies deeper.
-    alike = (f for f in findings if _place(f["loc"]).field is place.field)
-    finding = max(alike, key=lambda f: len(f["loc"]))
+    alike = [f for f in findings if _place(f["loc"]).field is place.field]
+    finding = first if place.field is None else max(alike, key=lambda f: len(f["loc"]))
     place = _place(finding["loc"])
     kind = finding["type"]
     if kind in {"model_type", "tuple_type"} and not isinstance(finding["loc"][-1], int):

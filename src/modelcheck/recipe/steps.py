@@ -28,8 +28,9 @@ from modelcheck.transforms import (
 _VALUE = re.compile(
     r"(?P<lead>[=\[,]\s*)(?P<word>[^\s,=\[\]{}\"'#]+)(?=\s*(?:[,\]}]|$))",
 )
+_DIGITS = r"[0-9](?:_?[0-9])*"
 _SCALAR = re.compile(
-    r"true|false|[+-]?(?:inf|nan|(?:0|[1-9][0-9_]*)(?:\.[0-9_]+)?(?:[eE][+-]?[0-9]+)?)"
+    rf"true|false|[+-]?(?:inf|nan|(?:0|(?!0){_DIGITS})(?:\.{_DIGITS})?(?:[eE][+-]?{_DIGITS})?)"
 )
 _SHORT_NUMBER = re.compile(r"[+-]?(?:\.[0-9]+|[0-9]+\.)")  # '.5' and '1.', which TOML refuses
 
