@@ -12,8 +12,9 @@ from hypothesis import given
 from modelcheck.model import Model, load
 from modelcheck.model.permutation import longest_reduction, permute_channels
 from modelcheck.testing.models import Sample, models, sample
-from modelcheck.testing.net import Net, Tensor
-from modelcheck.testing.runner import Runner
+from modelcheck.testing.net import Net, Storage, Tensor
+from modelcheck.testing.rounding import rounding_noise
+from modelcheck.testing.runner import Outputs, Runner
 
 REAL = Path(__file__).resolve().parents[2] / ".." / "shared" / "models"
 
@@ -54,6 +55,10 @@ def worst_difference(
     """max |a - b| / max |a| over the outputs, on one sample."""
     x = x or sample(a.signature)
     (expected,), (actual,) = runner.outputs(a, x), runner.outputs(b, x)
+    return difference(expected, actual, scale_at_least)
+
+
+def difference(expected: Outputs, actual: Outputs, scale_at_least: float = 1e-3) -> float:
     return max(
         float(np.abs(y - actual[k]).max(initial=0)) / max(np.abs(y).max(initial=0), scale_at_least)
         for k, y in expected.items()
@@ -76,7 +81,10 @@ def test_permuting_channels_leaves_the_function_alone(runner: Runner, model: Mod
     assert model.digest == before
     assert permuted.model.signature == model.signature
     assert (permuted.model == model) == (permuted.permuted_groups == 0)
-    assert worst_difference(runner, model, permuted.model) < 1e-5
+    # Some nets cancel down to next to nothing; rounding their constants shows which.
+    pairs = rounding_noise(model, [sample(model.signature)], runner)
+    noise = max(difference(*pair) for pair in pairs)
+    assert worst_difference(runner, model, permuted.model) < max(1e-5, 8 * noise)
 
 
 @pytest.mark.real_models
@@ -146,6 +154,25 @@ def test_a_shared_weight_may_be_permuted_differently_at_each_use(runner: Runner)
     model = net.model()
     permuted = permute_channels(model, 0)
     assert permuted.permuted_groups == 3
+    assert worst_difference(runner, model, permuted.model) < 1e-6
+
+
+def test_weights_that_must_be_inputs_stay_inputs(runner: Runner) -> None:
+    """Before IR version 4 every initializer is a graph input too."""
+    net = Net(storage=Storage.INPUT)
+    shared = net.weight((8, 8, 1, 1))
+    y = conv(net, net.input((3, 5, 5)), 8)
+    for _ in range(2):
+        y = net.add("Relu", [net.add("Conv", [y, shared])])
+    net.outputs.append(conv(net, y, 2))
+    proto = net.proto()
+    proto.ir_version, proto.opset_import[0].version = 3, 8
+    model = Model.from_proto(proto)
+    permuted = permute_channels(model, 0)
+    assert permuted.permuted_groups == 3
+    assert permuted.model.signature == model.signature
+    assert {v.name for v in permuted.model.graph.inputs} >= set(permuted.model.weights)
+    runner.check(permuted.model)
     assert worst_difference(runner, model, permuted.model) < 1e-6
 
 

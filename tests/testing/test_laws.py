@@ -35,11 +35,11 @@ def row(apply: Apply, claim: Claim = Claim.LOSSY, **promises: object) -> Row:
     def made_up(**options: object) -> Transform:
         return Transform("made-up", claim, apply, options)
 
-    return replace(Row(made_up, claim, "tests"), **promises)  # type: ignore[arg-type]
+    return replace(Row(made_up, claim, "tests"), **promises)
 
 
 def weight(edited: ir.Model) -> ir.Value:
-    return next(v for v in edited.graph.initializers.values() if v.const_value.size == 108)  # type: ignore[union-attr]  # fmt: skip
+    return next(v for v in edited.graph.initializers.values() if v.const_value.size == 108)
 
 
 def with_weight(model: Model, change: Callable[[np.ndarray], np.ndarray]) -> Model:

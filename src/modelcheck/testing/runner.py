@@ -53,6 +53,10 @@ class Runner:
             raise
         return results
 
+    def shapes(self, model: Model) -> dict[str, tuple[int | None, ...]]:
+        """The shapes that onnx's shape inference finds, by value name."""
+        return self._child().shapes(model)
+
     def activations(self, samples: Sequence[Mapping[str, np.ndarray]]) -> ReferenceActivations:
         """Activations on these samples, for transforms that calibrate."""
         given = [Sample(i, arrays, None, f"sample {i}") for i, arrays in enumerate(samples)]
