@@ -284,12 +284,19 @@ def test_real_label_files_are_read(folder, count, last, signature):
     assert samples.labels.max() == last
 
 
+def test_a_label_file_of_words_gives_no_labels_and_says_so(ppm_folder, signature):
+    (ppm_folder / "labels.csv").write_text("file,label\n01.ppm,cat\n", encoding="utf-8")
+    samples = open_samples(ppm_folder, tiny(signature), preprocessing=TINY)
+    assert samples.labels is None
+    assert any("holds text" in note for note in samples.notes)
+
+
 @pytest.mark.parametrize(
     ("text", "fragments"),
     [
         ("file,label\n99.ppm,1\n", ["line 2", "'99.ppm' is not in the folder"]),
         ("file,label\n0l.ppm,1\n", ["'0l.ppm'", "Did you mean"]),
-        ("file,label\n01.ppm,cat\n", ["line 2", "'cat' is not a class number"]),
+        ("file,label\n01.ppm,1\n02.ppm,cat\n", ["line 3", "'cat' is not a class number"]),
         ("file,label\n01.ppm,-1\n", ["'-1' is not a class number"]),
         ("file,label\n01.ppm,1\n01.ppm,2\n", ["line 3", "listed twice"]),
         ("file,label\n../images/01.ppm,1\n", ["outside the folder"]),

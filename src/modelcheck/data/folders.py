@@ -15,6 +15,8 @@ from modelcheck.units import plural
 
 EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff", "ppm", "pgm")
 LABELS_FILE = "labels.csv"
+_CLASS_NUMBER = re.compile(r"[0-9]{1,9}")
+_NUMERIC = re.compile(r"\s*[+-]?[0-9]")  # what was meant as a number, right or wrong
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _is_image(path: Path) -> bool:
 
 def _labelled_by_folder(folder: Path, inside: dict[str, list[str]]) -> Listing:
     classes = list(inside)
-    if all(re.fullmatch(r"[0-9]{1,9}", c) for c in classes):
+    if all(_CLASS_NUMBER.fullmatch(c) for c in classes):
         numbers = {c: int(c) for c in classes}
         if len(set(numbers.values())) < len(numbers):
             raise InvalidInput(
@@ -85,7 +87,11 @@ def _labelled_by_folder(folder: Path, inside: dict[str, list[str]]) -> Listing:
 def _labelled_by_file(folder: Path, flat: Sequence[str]) -> Listing:
     where = str(folder / LABELS_FILE)
     labels: dict[str, int] = {}
-    for line, name, label in _table(folder / LABELS_FILE):
+    rows = list(_table(folder / LABELS_FILE))
+    if rows and not any(_NUMERIC.match(label) for _, _, label in rows):
+        note = f"{LABELS_FILE} holds text, not class numbers: no labels are used."
+        return Listing(folder, tuple(flat), None, (note,))
+    for line, name, label in rows:
         at = f"{where}, line {line}"
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or "\0" in name:
@@ -97,7 +103,7 @@ def _labelled_by_file(folder: Path, flat: Sequence[str]) -> Listing:
             raise InvalidInput(
                 f"'{name}' is not in the folder", where=at, remedy=near or "Remove the line."
             )
-        if not re.fullmatch(r"[0-9]{1,9}", label):
+        if not _CLASS_NUMBER.fullmatch(label):
             raise InvalidInput(
                 f"'{label}' is not a class number", where=at,
                 remedy="Labels are whole numbers from 0, in the order of the model's classes.",
