@@ -10,7 +10,7 @@ def duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return "–"
     for limit, scale, unit in ((1e-3, 1e6, "µs"), (1.0, 1e3, "ms"), (120.0, 1.0, "s")):
-        if abs(seconds) < limit:
+        if _rounded(abs(seconds)) < limit:
             return f"{_three_digits(seconds * scale)} {unit}"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
 def size(n_bytes: float) -> str:
     """46766489 -> '44.6 MiB'."""
     for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if n_bytes >= 1024**power:
+        if _rounded(n_bytes / 1024**power) >= 1:
             return f"{_three_digits(n_bytes / 1024**power)} {unit}"
     return f"{n_bytes:.0f} B"
 
@@ -27,7 +27,7 @@ def size(n_bytes: float) -> str:
 def count(n: float) -> str:
     """11689512 -> '11.7 M'."""
     for power, unit in ((9, "G"), (6, "M"), (3, "k")):
-        if n >= 10**power:
+        if _rounded(n / 10**power) >= 1:
             return f"{_three_digits(n / 10**power)} {unit}"
     return f"{n:.0f}"
 
@@ -40,6 +40,8 @@ def ratio(x: float) -> str:
 def percent(fraction: float, digits: int = 1) -> str:
     """0.9941 -> '99.4 %'; never rounds up to 100 % nor down to 0 %."""
     value = fraction * 100
+    if not math.isfinite(value):
+        return "–"
     text = f"{value:.{digits}f}"
     step = 10.0**-digits
     if float(text) >= 100 and value < 100:
@@ -51,7 +53,9 @@ def percent(fraction: float, digits: int = 1) -> str:
 
 def decibels(db: float) -> str:
     """28.06 -> '28.1 dB'; equal signals have an infinite ratio."""
-    return "equal" if db == math.inf else f"{db:.1f} dB"
+    if db == math.inf:
+        return "equal"
+    return f"{db:.1f} dB" if math.isfinite(db) else "–"
 
 
 def scientific(x: float) -> str:
@@ -69,8 +73,13 @@ def short_digest(digest: str) -> str:
     return digest[:8]
 
 
+def _rounded(value: float) -> float:
+    """To three significant digits, so that 999.9 µs becomes 1.00 ms and not 1000 µs."""
+    return float(f"{value:.3g}")
+
+
 def _three_digits(value: float) -> str:
-    magnitude = abs(value)
+    magnitude = abs(_rounded(value))
     if magnitude >= 100 or magnitude == 0:
         return f"{value:.0f}"
     return f"{value:.1f}" if magnitude >= 10 else f"{value:.2f}"

@@ -13,43 +13,49 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def to_junit(report: Report) -> str:
-    """A <testsuites> document; INCONCLUSIVE and UNSUPPORTED count as failures unless optional."""
-    checks = report.verification.checks
-    failed = [c for c in checks if c.outcome is not Outcome.PASS and not c.optional]
-    skipped = [c for c in checks if c.outcome is not Outcome.PASS and c.optional]
+    """A <testsuites> document: one case a check, and one for the verdict where no case fails it.
+
+    INCONCLUSIVE and UNSUPPORTED count as failures. Checks of optional targets are skipped where
+    they did not pass, so a report without any required check would look green without the last.
+    """
     suite = ElementTree.Element(
         "testsuite",
         name=f"modelcheck {_clean((report.candidate or report.original).name)}",
-        tests=str(max(1, len(checks))),
-        failures=str(len(failed) if checks else 1),
-        skipped=str(len(skipped)),
         errors="0",
         time=f"{report.seconds:.3f}",
         timestamp=report.created,
     )
-    for check in checks:
-        _add_case(suite, check)
-    if not checks:
-        case = ElementTree.SubElement(suite, "testcase", classname="modelcheck", name="checks")
-        ElementTree.SubElement(case, "failure", message="INCONCLUSIVE: nothing was checked")
+    for check in report.verification.checks:
+        _add_check(suite, check)
+    if report.outcome is not Outcome.PASS and suite.find("testcase/failure") is None:
+        case = ElementTree.SubElement(suite, "testcase", classname="modelcheck", name="verdict")
+        _add_failure(case, report.outcome, "no required check was made")
+    counted = {"tests": "testcase", "failures": "testcase/failure", "skipped": "testcase/skipped"}
+    for attribute, path in counted.items():
+        suite.set(attribute, str(len(suite.findall(path))))
     root = ElementTree.Element("testsuites")
     root.append(suite)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def _add_case(suite: ElementTree.Element, check: Check) -> None:
+def _add_check(suite: ElementTree.Element, check: Check) -> None:
     case = ElementTree.SubElement(
-        suite, "testcase", classname=f"modelcheck.{_clean(check.target)}", name=check.kind
+        suite, "testcase", classname=f"modelcheck.{_clean(check.target)}", name=_clean(check.kind)
     )
     if check.outcome is Outcome.PASS:
         return
-    text = _clean(f"{check.outcome}: {check.message}")
-    tag = "skipped" if check.optional else "failure"
-    failure = ElementTree.SubElement(case, tag, message=text)
-    if not check.optional:
-        failure.set("type", check.outcome.value)
-        failure.text = text
+    if check.optional:
+        text = _clean(f"{check.outcome}: {check.message}")
+        ElementTree.SubElement(case, "skipped", message=text)
+    else:
+        _add_failure(case, check.outcome, check.message)
+
+
+def _add_failure(case: ElementTree.Element, outcome: Outcome, message: str) -> None:
+    text = _clean(f"{outcome}: {message}")
+    failure = ElementTree.SubElement(case, "failure", message=text, type=outcome.value)
+    failure.text = text
 
 
 def _clean(text: str) -> str:

@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from modelcheck.errors import InvalidInput, UsageError
+from modelcheck.errors import InvalidInput, UsageError, printable
 from modelcheck.judge import Outcome
 from modelcheck.model import Model
 from modelcheck.model.saving import atomic_write
+from modelcheck.recipe import CheckKind
 from modelcheck.report.document import SCHEMA, Report
 from modelcheck.report.junit import to_junit
 
@@ -48,12 +49,14 @@ def read_report(path: Path) -> dict[str, Any]:
     """A saved report; raises InvalidInput when it is missing, damaged, or of another schema."""
     remedy = "Run `modelcheck apply --verify` again; it writes the report beside the model."
     try:
+        if path.exists() and not path.is_file():
+            raise InvalidInput("is not a file", where=str(path), remedy=remedy)
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InvalidInput(
             f"cannot be read: {error.strerror}", where=str(path), remedy=remedy
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"is not JSON: {error}", where=str(path), remedy=remedy) from None
     if not isinstance(document, dict) or document.get("schema") != SCHEMA:
         raise InvalidInput(
@@ -67,14 +70,16 @@ def objection(document: dict[str, Any], model: Model) -> str | None:
 
     It must have passed, have judged equivalence, and be about exactly this model.
     """
-    if document.get("outcome") != Outcome.PASS.value:
-        return f"the report's verdict is {document.get('outcome')}"
-    if "equivalence" not in document.get("judged", ()):
+    outcome, judged = document.get("outcome"), document.get("judged")
+    if outcome != Outcome.PASS.value:
+        return f"the report's verdict is {printable(str(outcome))}"
+    if not isinstance(judged, list) or CheckKind.EQUIVALENCE.value not in judged:
         return "the report judged no equivalence"
-    passed = document.get("candidate") or document.get("original") or {}
-    if passed.get("digest") != model.digest:
+    passed = document.get("original" if document.get("candidate") is None else "candidate")
+    digest = passed.get("digest") if isinstance(passed, dict) else None
+    if digest != model.digest:
         return (
-            f"the model that passed has the digest {str(passed.get('digest'))[:12]}, "
+            f"the model that passed has the digest {printable(str(digest), 12)}, "
             f"this one has {model.digest[:12]}"
         )
     return None
