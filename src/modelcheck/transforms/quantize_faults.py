@@ -6,7 +6,7 @@ AVX512-VNNI, November 2026); OpenCV 4.14 and 5.0's classic engine compute all of
 
 from __future__ import annotations
 
-from modelcheck.model.static import Static
+from modelcheck.model.static import Static, product
 from modelcheck.transforms.graph import constant, is_standard
 from modelcheck.transforms.quantize_plan import Layer
 
@@ -17,30 +17,26 @@ _WHERE = "OpenCV 5.0's new engine is wrong in int8 for"
 def fault(layer: Layer, static: Static, *, integer: bool) -> str | None:
     """Why this layer had better stay float32; None where nothing is known against it.
 
-    Sizes that `static` does not know count as unfavourable. `integer`: for operators on integers,
-    in which a Relu no longer shows.
+    A Relu or Clip after a float layer between DequantizeLinear and QuantizeLinear saves it;
+    operators on integers (`integer`) show none. Sizes that `static` does not know count as
+    unfavourable.
     """
     node, weight = layer.node, constant(layer.slot.weight)
     assert weight is not None
     if node.op_type != "Conv":
         return None
+    if layer.activation is not None and not integer:
+        return None
     out_channels, in_per_group = (int(d) for d in weight.shape.numpy()[:2])
-    groups = layer.slot.groups
-    per_group = out_channels // groups
-    if groups > 1 and per_group > _BLOCK and per_group % _BLOCK:
-        return f"{_WHERE} groups of {per_group} output channels, which are no multiple of {_BLOCK}"
-    depthwise = in_per_group == per_group == 1
-    followed = layer.activation is not None and not integer
-    if depthwise and not followed and _is_padded(layer):
+    per_group = out_channels // layer.slot.groups
+    which = "" if integer else " without Relu"
+    if layer.slot.groups > 1 and per_group > _BLOCK and per_group % _BLOCK:
+        return f"{_WHERE} {per_group} output channels a group{which}: no multiple of {_BLOCK}"
+    if in_per_group == per_group == 1 and _is_padded(layer):
         dims = static.dims(layer.result)
-        pixels = 1
-        for d in (dims or (None,))[2:] or (None,):
-            pixels = pixels * d if d is not None else 1
-        if pixels % _BLOCK:
-            return (
-                f"{_WHERE} padded depthwise convolutions {'' if integer else 'without Relu '}whose"
-                f" output pixels are no multiple of {_BLOCK}"
-            )
+        pixels = product(dims[2:]) if dims is not None else None
+        if pixels is None or pixels % _BLOCK:
+            return f"{_WHERE} padded depthwise convolutions{which} of {pixels or 'any'} pixels"
     return None
 
 

@@ -99,6 +99,8 @@ def write_qdq(writer: Writer) -> None:
             "QuantizeLinear", [value, *steps], f"{value.name}/quantize", like=None
         )
         _round_for_readers(writer, value, [quantized, *steps])
+        if plan.round_last and value in plan.results and value.is_graph_output():
+            _deliver(edit, value, _dequantized(edit, [quantized, *steps], value))
 
 
 def write_qoperator(writer: Writer) -> None:
@@ -147,6 +149,14 @@ def _round_for_readers(writer: Writer, value: ir.Value, rounded: list[ir.Value])
         # branches share one.
         dequantized = _dequantized(writer.edit, rounded, value)
         writer.edit.set_input(use.node, use.idx, dequantized)
+
+
+def _deliver(edit: Edit, value: ir.Value, heir: ir.Value) -> None:
+    """`heir` becomes the output of the model that `value` was, under its name."""
+    outputs = edit.graph.outputs
+    index = next(i for i, output in enumerate(outputs) if output is value)
+    outputs[index] = heir
+    heir.name, value.name = value.name, edit.fresh(f"{value.name}/unrounded")
 
 
 def _is_between_grids(node: ir.Node, plan: Plan) -> bool:

@@ -80,6 +80,7 @@ class Plan:
     layers: tuple[Layer, ...]
     grids: dict[ir.Value, ir.Value]
     results: frozenset[ir.Value]
+    round_last: bool = False
 
     @property
     def calibrated(self) -> tuple[str, ...]:
@@ -147,7 +148,7 @@ def plan(layers: Sequence[Layer], *, integer: bool, round_last: bool, pool: bool
     if pool:
         rounded |= dict.fromkeys(_pooled(layers, rounded))
     grids = {value: _source(value, rounded, join=not integer) for value in rounded}
-    return Plan(tuple(layers), grids, frozenset(results))
+    return Plan(tuple(layers), grids, frozenset(results), round_last)
 
 
 def _pooled(layers: Sequence[Layer], rounded: Collection[ir.Value]) -> list[ir.Value]:
