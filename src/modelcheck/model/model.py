@@ -109,7 +109,10 @@ class Model:
         return cls.freeze(ir.from_proto(copy), name=name)
 
     def edit(self) -> ir.Model:
-        """A copy of the graph to change freely; its weights are shared and read-only."""
+        """A copy of the graph to change freely; its weights are shared and read-only.
+
+        To rename an initializer, register a new one: its tensor belongs to every copy.
+        """
         return self._graph.clone()
 
     @property
@@ -197,8 +200,13 @@ class Model:
 
     @property
     def parameters(self) -> int:
-        """The number of weights: elements of all floating-point and integer initializers."""
-        return sum(tensor.size for tensor in self.weights.tensors())
+        """The number of weights: elements of all initializers and of Constant nodes."""
+        constants = (
+            node.attributes["value"].as_tensor().size
+            for node in self._graph.graph
+            if node.op_type == "Constant" and "value" in node.attributes
+        )
+        return sum(tensor.size for tensor in self.weights.tensors()) + sum(map(int, constants))
 
     @property
     def nbytes(self) -> int:

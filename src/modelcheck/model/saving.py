@@ -26,7 +26,7 @@ MAX_INLINE_BYTES = (2 << 30) - (64 << 20)
 _PAGE = 4096
 
 
-def save(model: Model, path: Path, *, external_data: bool | None = None) -> None:
+def save(model: Model, path: Path | str, *, external_data: bool | None = None) -> None:
     """Write `model` to `path` atomically, durable before it becomes visible.
 
     `external_data` None keeps the weights inside the file while they fit into 2 GiB. External
@@ -34,6 +34,7 @@ def save(model: Model, path: Path, *, external_data: bool | None = None) -> None
     model that refers to it does. Raises OutputNotWritten; what stood at `path` before is then
     untouched.
     """
+    path = Path(path)
     fits = model.nbytes <= MAX_INLINE_BYTES
     if external_data is False and not fits:
         raise UsageError(
