@@ -12,14 +12,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import numpy as np
 import psutil
 
 from modelcheck.errors import Crashed, ModelcheckError, OutOfMemory, TimedOut
 from modelcheck.process import frames
+from modelcheck.process.closing import Closing
 from modelcheck.process.starter import start
 from modelcheck.process.workspace import Workspace
 from modelcheck.units import duration, size
@@ -68,7 +68,7 @@ class Refused(ModelcheckError):
         self.kind = kind
 
 
-class Child:
+class Child(Closing):
     """One worker process, spoken to in frames over two pipes.
 
     A death, hang or refusal is raised as `Crashed`, `TimedOut`, `OutOfMemory` or `Refused`; after
@@ -177,17 +177,6 @@ class Child:
             self._process = None
         self._streams.close()
         self._folder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def wait_for(self, stream: IO[bytes], event: int) -> None:
         """Wait until the pipe is ready, or kill the child when its time is up."""

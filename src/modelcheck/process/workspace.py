@@ -9,18 +9,17 @@ import re
 import shutil
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import psutil
 
 from modelcheck.errors import OutputNotWritten
+from modelcheck.process.closing import Closing
 
 _PREFIX = "modelcheck-run-"
 _OWNER = re.compile(_PREFIX + r"([0-9]{1,9})-")
 
 
-class Workspace:
+class Workspace(Closing):
     """A fresh folder that only this user can read, as a context manager.
 
     Its name carries the owner's process id and its owner holds a lock on it, so that a later run
@@ -47,17 +46,6 @@ class Workspace:
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock)
             self._lock = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def _sweep(parent: Path) -> None:

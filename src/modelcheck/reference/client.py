@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from modelcheck.errors import ContainedFailure, InvalidInput, Unsupported
 from modelcheck.model import Model
 from modelcheck.model.float32 import as_float32
 from modelcheck.model.saving import write_private
-from modelcheck.process import Answer, Child, ChildLimits, Refused, Workspace
+from modelcheck.process import Answer, Child, ChildLimits, Closing, Refused, Workspace
 
 _WORKER = Path(__file__).with_name("worker.py")
 _NO_OPERATOR = ("no op registered", "no opset import", "no schema registered")
@@ -23,7 +22,7 @@ _DTYPES: dict[str, np.dtype] = {
 }
 
 
-class Reference:
+class Reference(Closing):
     """A child process that checks models and runs them in onnxruntime. Use as a context manager.
 
     Every method raises ContainedFailure (exit 6), its stage named, where the child died, hung or
@@ -144,17 +143,6 @@ class Reference:
 
     def close(self) -> None:
         self._child.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _request(
         self, stage: str, op: str, arrays: Mapping[str, np.ndarray] | None = None, **fields: Any

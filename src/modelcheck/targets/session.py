@@ -6,13 +6,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from modelcheck.errors import Crashed, Unsupported, printable
-from modelcheck.process import Answer, Child, ChildLimits, Refused
+from modelcheck.process import Answer, Child, ChildLimits, Closing, Refused
 from modelcheck.targets.target import Device, Engine, Placement, Target
 
 _WORKER = Path(__file__).with_name("worker.py")
@@ -52,7 +51,7 @@ class Timing:
     cpu_wall: float
 
 
-class TargetSession:
+class TargetSession(Closing):
     """A worker process that holds one or more nets by key. Use as a context manager.
 
     `load` and `forward` raise TargetRefused where cv2 says no, and ContainedFailure where the
@@ -162,17 +161,6 @@ class TargetSession:
 
     def close(self) -> None:
         self._child.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _request(
         self, op: str, arrays: Mapping[str, np.ndarray] | None = None, **fields: Any

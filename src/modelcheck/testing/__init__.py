@@ -1,5 +1,5 @@
 """For tests of transforms and judges, one's own too: models and inputs to draw, laws, faults.
 
-    models, battery    need hypothesis
-    faults, runner     do not
+models, battery    need hypothesis
+faults, runner     do not
 """

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -12,13 +10,13 @@ from modelcheck.data.samples import Sample
 from modelcheck.errors import ContainedFailure
 from modelcheck.model import Model
 from modelcheck.model.saving import write_private
-from modelcheck.process import Workspace
+from modelcheck.process import Closing, Workspace
 from modelcheck.reference import Reference, ReferenceActivations
 
 Outputs = dict[str, np.ndarray]
 
 
-class Runner:
+class Runner(Closing):
     """A Reference that takes models instead of paths and is started anew after a crash.
 
     Use as a context manager, once a test session: a start costs half a second, a small model
@@ -65,17 +63,6 @@ class Runner:
     def close(self) -> None:
         self._bury()
         self._workspace.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _child(self) -> Reference:
         if self._reference is None:
