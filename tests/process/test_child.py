@@ -312,11 +312,15 @@ class TestStarting:
 
     def test_a_child_made_in_a_thread_outlives_the_thread(self) -> None:
         made: list[Child] = []
-        thread = threading.Thread(target=lambda: made.append(odd_child()))
+
+        def make() -> None:
+            made.append(odd_child())
+            made[0].request("echo")  # it runs, and has asked to die with its parent
+
+        thread = threading.Thread(target=make)
         thread.start()
         thread.join()
         with made[0] as child:
-            child.request("echo")
             time.sleep(0.1)
             assert child.request("echo").fields == {"fields": {}}
 
