@@ -8,6 +8,7 @@ import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from modelcheck.errors import ModelcheckError, UsageError, printable
@@ -37,15 +38,27 @@ _SHORT_NUMBER = re.compile(r"[+-]?(?:\.[0-9]+|[0-9]+\.)")  # '.5' and '1.', whic
 
 @dataclass(frozen=True)
 class Step:
-    """One applied transform: what it was asked, and what it changed, derived by diffing."""
+    """One applied transform: what it was asked, and what it changed."""
 
-    name: str
-    options: Mapping[str, object]
-    claim: Claim
-    change: Change
+    transform: Transform
+    before: Model
+    after: Model
     left_alone: tuple[LeftAlone, ...]
-    model_bytes: int
     seconds: float
+
+    @property
+    def name(self) -> str:
+        return self.transform.name
+
+    @property
+    def model_bytes(self) -> int:
+        """The size of the weights afterwards."""
+        return self.after.nbytes
+
+    @cached_property
+    def change(self) -> Change:
+        """The difference of the two models; found when asked for, since it reads all weights."""
+        return diff(self.before, self.after)
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,7 @@ class Candidate:
     def claim(self) -> Claim:
         claim = Claim.EXACT
         for step in self.steps:
-            claim = claim.weakest(step.claim)
+            claim = claim.weakest(step.transform.claim)
         return claim
 
 
@@ -110,12 +123,10 @@ def apply_steps(
             raise error.at(f"step {index} ({transform.name})") from None
         steps.append(
             Step(
-                transform.name,
-                dict(transform.options),
-                transform.claim,
-                diff(model, after),
+                transform,
+                model,
+                after,
                 tuple(context.left_alone),
-                after.nbytes,
                 time.perf_counter() - start_s,
             )
         )

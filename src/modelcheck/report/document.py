@@ -19,7 +19,7 @@ import numpy as np
 from modelcheck.data import SplitSamples
 from modelcheck.judge import Outcome, exit_code
 from modelcheck.model import Model, wire
-from modelcheck.recipe import Candidate, CheckKind, Recipe
+from modelcheck.recipe import Candidate, CheckKind, Recipe, Step
 from modelcheck.verification import TargetResult, Verification
 
 SCHEMA = "modelcheck.report/1"
@@ -81,7 +81,7 @@ class Report:
             "seed": self.recipe.seed,
             "original": plain(self.original),
             "candidate": plain(self.candidate),
-            "steps": [] if self.steps is None else plain(self.steps.steps),
+            "steps": [_step(step) for step in (self.steps.steps if self.steps else ())],
             "data": {
                 "origin": self.data.judged.origin,
                 "digest": self.data.judged.digest,
@@ -164,6 +164,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return value.name
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _step(step: Step) -> dict[str, Any]:
+    return {
+        "name": step.name,
+        "options": plain(step.transform.options),
+        "claim": step.transform.claim.value,
+        "change": plain(step.change),
+        "left_alone": plain(step.left_alone),
+        "model_bytes": step.model_bytes,
+        "seconds": step.seconds,
+    }
 
 
 def _target(target: TargetResult) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def _model_row(facts: ModelFacts, name: str) -> tuple[RenderableType, ...]:
 def _step_row(number: int, step: Step) -> tuple[RenderableType, ...]:
     return (
         Text(f"  {number} {step.name}"),
-        Text(f"{step.change.summary()}   {units.size(step.model_bytes)}   {step.claim}"),
+        Text(f"{step.change.summary()}   {units.size(step.model_bytes)}   {step.transform.claim}"),
     )
 
 
