@@ -96,6 +96,13 @@ class TestRequests:
         assert about["cwd"] == about["tmpdir"]
         assert stat.S_IMODE(Path(about["cwd"]).stat().st_mode) == 0o700
 
+    def test_an_answer_given_in_time_is_taken_however_late_the_caller_comes(
+        self, child: Child
+    ) -> None:
+        child.send("echo", {"x": np.zeros(1000)}, timeout_s=0.3)
+        time.sleep(0.6)
+        assert child.receive().arrays["x"].size == 1000
+
     def test_two_children_work_side_by_side(self, child: Child) -> None:
         with odd_child() as other:
             for one in (child, other):

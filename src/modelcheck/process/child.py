@@ -183,7 +183,8 @@ class Child(Closing):
         left_s = self._deadline - time.monotonic()
         with selectors.DefaultSelector() as selector:
             selector.register(stream, event)
-            if left_s > 0 and selector.select(left_s):
+            # An answer that is there was given in time, however late the caller comes for it.
+            if selector.select(max(0.0, left_s)):
                 return
         raise TimedOut(
             f"no answer within {duration(self._patience_s)}; it was killed",

@@ -148,7 +148,9 @@ class Reference(Closing):
         self, stage: str, op: str, arrays: Mapping[str, np.ndarray] | None = None, **fields: Any
     ) -> Answer:
         try:
-            return self._child.request(op, arrays, **fields)
+            # The first of these imports a library, and some read the whole model.
+            patience_s = max(self._limits.start_s, self._limits.request_s)
+            return self._child.request(op, arrays, timeout_s=patience_s, **fields)
         except ContainedFailure as error:
             raise error.at(stage) from None
 
