@@ -19,7 +19,7 @@ from modelcheck.reference import Reference, open_reference
 FLOAT, FLOAT16, INT64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64
 
 
-def model_of(nodes, inputs, outputs, initializers=(), opset=17) -> Model:
+def proto_of(nodes, inputs, outputs, initializers=(), opset=17) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "g",
@@ -28,13 +28,13 @@ def model_of(nodes, inputs, outputs, initializers=(), opset=17) -> Model:
         [numpy_helper.from_array(a, n) for n, a in initializers],
     )
     opsets = [helper.make_opsetid("", opset)]
-    return Model.from_proto(helper.make_model(graph, opset_imports=opsets, ir_version=8))
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
 def convolution(dtype=np.float32, stride=1) -> Model:
     tensor = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     weight = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(dtype)
-    return model_of(
+    proto = proto_of(
         [
             helper.make_node("Conv", ["x", "w"], ["c"], strides=[stride, stride]),
             helper.make_node("Relu", ["c"], ["y"]),
@@ -43,9 +43,10 @@ def convolution(dtype=np.float32, stride=1) -> Model:
         [("y", tensor, ["n", 4, "h", "v"])],
         [("w", weight)],
     )
+    return Model.from_proto(proto)
 
 
-def endless() -> Model:
+def endless() -> onnx.ModelProto:
     """A Loop that runs for hours."""
     body = helper.make_graph(
         [
@@ -63,7 +64,7 @@ def endless() -> Model:
             helper.make_tensor_value_info("v_out", FLOAT, [1]),
         ],
     )
-    return model_of(
+    return proto_of(
         [helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)],
         [("x", FLOAT, [1])],
         [("y", FLOAT, [1])],
@@ -147,15 +148,20 @@ def test_what_onnxruntime_cannot_load_or_run_is_unsupported(workspace):
 
 
 def test_a_hang_is_killed_and_named(workspace):
-    limits = ChildLimits(request_s=1.5)
-    with open_reference(endless(), workspace, limits=limits) as reference:
+    path = workspace.path / "endless.onnx"
+    onnx.save(endless(), path)
+    with Reference(limits=ChildLimits(request_s=1.5)) as reference:
+        reference.load(path)
         with pytest.raises(TimedOut, match="onnxruntime, the reference: no answer") as error:
             reference.run({"x": np.ones(1, np.float32)})
         assert error.value.exit_code == 6
 
 
 def test_a_crash_is_contained_and_named(workspace):
-    with open_reference(endless(), workspace) as reference:
+    path = workspace.path / "endless.onnx"
+    onnx.save(endless(), path)
+    with Reference() as reference:
+        reference.load(path)
         reference.send({"x": np.ones(1, np.float32)})
         os.kill(reference._child._process.pid, signal.SIGSEGV)
         with pytest.raises(Crashed, match="onnxruntime, the reference: died of SIGSEGV") as error:

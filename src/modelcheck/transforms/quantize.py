@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import onnx_ir as ir
@@ -79,56 +79,87 @@ def quantize(
     `exclude` name: weights that are computed or on the left, ranges that are not finite.
     Claim: lossy.
     """
-    integer = scheme == "qoperator"
-    inside = percentile / 100 if calibration == "percentile" else 1.0
+    choices = _Choices(
+        integer=scheme == "qoperator",
+        inside=percentile / 100 if calibration == "percentile" else 1.0,
+        per_channel=per_channel,
+        activation=activation,
+        round_last=round_last,
+        spare=spare,
+        exclude=exclude,
+    )
 
     def apply(model: Model, context: Context) -> Model:
-        activations = context.calibrated("quantize")
-        try:
-            body = prepared(_raised(model, per_channel and not integer), exclude=exclude)
-        except CannotChange as reason:
-            for weight in layer_weights(model.edit(), context, exclude=exclude):
-                for layer in weight.layers:
-                    context.leave(layer, str(reason))
-            return model
-        edit = Edit(body)
-        layers = _layers(edit, context, exclude, integer=integer)
-        if spare:
-            layers = _spared(edit, layers, context, integer=integer)
-        ranges: dict[str, Range] = {}
-        while layers:
-            chosen = plan(layers, integer=integer, round_last=round_last, pool=spare)
-            missing = [name for name in chosen.calibrated if name not in ranges]
-            ranges |= activations.ranges(body, missing, inside=inside, progress=context.progress)
-            usable = _usable(chosen, ranges, context)
-            if len(usable) == len(layers):
-                break
-            layers = usable
-        if not layers:
-            return model
-        grids = {v: grid(ranges[str(v.name)], activation) for v in set(chosen.grids.values())}
-        writer = Writer(edit, chosen, grids, per_channel=per_channel, spare=spare)
-        (write_qoperator if integer else write_qdq)(writer)
-        return edit.done()
+        return _quantized(model, context, choices)
 
     return Transform("quantize", Claim.LOSSY, apply, calibrates=True)
 
 
-def _raised(model: Model, per_channel_nodes: bool) -> Model:
+@dataclass(frozen=True, slots=True)
+class _Choices:
+    """The options; `inside` is the share of a tensor's values that its range takes in."""
+
+    integer: bool
+    inside: float
+    per_channel: bool
+    activation: Literal["int8", "uint8"]
+    round_last: bool
+    spare: bool
+    exclude: tuple[str, ...]
+
+
+def _quantized(model: Model, context: Context, choices: _Choices) -> Model:
+    activations = context.calibrated("quantize")
+    try:
+        raised = _raised(model, choices)
+    except CannotChange as reason:
+        for weight in layer_weights(model.edit(), context, exclude=choices.exclude):
+            for layer in weight.layers:
+                context.leave(layer, str(reason))
+        return model
+    body = prepared(raised, exclude=choices.exclude)
+    edit = Edit(body)
+    layers = _layers(edit, context, choices)
+    ranges: dict[str, Range] = {}
+    while layers:
+        chosen = plan(
+            layers, integer=choices.integer, round_last=choices.round_last, pool=choices.spare
+        )
+        missing = [name for name in chosen.calibrated if name not in ranges]
+        ranges |= activations.ranges(
+            body, missing, inside=choices.inside, progress=context.progress
+        )
+        usable = _usable(chosen, ranges, context)
+        if len(usable) == len(layers):
+            break
+        layers = usable
+    if not layers:
+        return model
+    sources = dict.fromkeys(chosen.grids.values())
+    grids = {value: grid(ranges[str(value.name)], choices.activation) for value in sources}
+    writer = Writer(edit, chosen, grids, per_channel=choices.per_channel, spare=choices.spare)
+    (write_qoperator if choices.integer else write_qdq)(writer)
+    return edit.done()
+
+
+def _raised(model: Model, choices: _Choices) -> Model:
     """The model at an opset that has what is needed. Raises CannotChange where none can be had."""
+    per_channel_nodes = choices.per_channel and not choices.integer
     needed = _PER_CHANNEL_OPSET if per_channel_nodes else _INTEGER_OPSET
     return model if model.opset >= needed else raised_to_13(model)
 
 
-def _layers(edit: Edit, context: Context, exclude: Sequence[str], *, integer: bool) -> list[Layer]:
+def _layers(edit: Edit, context: Context, choices: _Choices) -> list[Layer]:
+    """The layers to quantize; those that cannot be, or are spared, are left with a reason."""
     layers = []
-    for weight in layer_weights(edit.model, context, exclude=exclude, dtypes={ir.DataType.FLOAT}):
+    dtypes = {ir.DataType.FLOAT}
+    for weight in layer_weights(edit.model, context, exclude=choices.exclude, dtypes=dtypes):
         for slot in weight.slots:
             try:
-                layers.append(layer_at(slot, integer=integer))
+                layers.append(layer_at(slot, integer=choices.integer))
             except CannotChange as reason:
                 context.leave(slot.layer, str(reason))
-    return layers
+    return _spared(edit, layers, context, integer=choices.integer) if choices.spare else layers
 
 
 def _spared(edit: Edit, layers: list[Layer], context: Context, *, integer: bool) -> list[Layer]:

@@ -41,10 +41,16 @@ def fault(layer: Layer, static: Static, *, integer: bool) -> str | None:
 
 
 def feeds_int8_sigmoid(layer: Layer, inputs: frozenset[object]) -> bool:
-    """Whether a Sigmoid stands between this layer's result and the input of another."""
+    """Whether a Sigmoid stands between this layer's result and something rounded to int8.
+
+    `inputs` are the tensors that will be.
+    """
+    results = [
+        use.node.outputs[0] for use in layer.result.uses() if is_standard(use.node, "Sigmoid")
+    ]
     return any(
-        is_standard(use.node, "Sigmoid") and use.node.outputs[0] in inputs
-        for use in layer.result.uses()
+        result in inputs or any(is_standard(u.node, "QuantizeLinear") for u in result.uses())
+        for result in results
     )
 
 
