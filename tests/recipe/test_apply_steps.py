@@ -54,7 +54,7 @@ def test_the_original_is_unchanged_and_the_steps_stand_in_order(original: Model)
     assert original.digest == before
     assert candidate.original is original
     assert candidate.model != original
-    assert candidate.steps[1].options["amount"] == 0.5
+    assert candidate.steps[1].transform.options["amount"] == 0.5
     assert candidate.steps[0].change.nodes_removed["BatchNormalization"] == 8
     assert candidate.steps[1].change.sparsity_after == pytest.approx(0.5, abs=0.01)
     assert candidate.steps[2].model_bytes == candidate.model.nbytes < original.nbytes
