@@ -12,12 +12,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from zoo import ZooModel, available, zoo
-
 from modelcheck import gate
 from modelcheck.judge import AgreementEvidence
 from modelcheck.recipe import CheckKind, Judging, Recipe, TargetSettings, parse_step
 from modelcheck.targets import Target
+from zoo import ZooModel, available, zoo
 
 _COUNTS = {"squeezenet_fp16": 200, "winml_cifar_cnn": 300, "mnist_cntk_8": 1000}
 _STEPS = (
@@ -35,10 +34,10 @@ def main() -> None:
     if not available():
         print("skipped: ../shared/models is absent")
         return
-    print(
-        "| model | step | engine | images | onnxruntime float | cv2 original | cv2 candidate | agreement | verdict |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    columns = ("model", "step", "engine", "images", "onnxruntime float", "cv2 original",
+               "cv2 candidate", "agreement", "verdict")  # fmt: skip
+    print(f"| {' | '.join(columns)} |")
+    print("|---" * len(columns) + "|")
     with tempfile.TemporaryDirectory() as folder:
         for model in zoo():
             if model.name in _COUNTS:
@@ -55,7 +54,7 @@ def _print_rows(model: ZooModel, folder: Path) -> None:
     for text in _STEPS:
         asked = replace(recipe, steps=(parse_step(text),))
         inputs = gate.open_inputs(original, asked)
-        made = gate.make_candidate(inputs, asked)
+        made = gate.make_candidate(original, inputs, asked)
         result = gate.judge(inputs, made.model, made.claim, asked)
         for engine, target in zip(_ENGINES, result.targets, strict=True):
             evidence = target.equivalence

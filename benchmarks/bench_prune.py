@@ -14,9 +14,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import Cost, cost_of, interleaved, report
 from onnx import TensorProto, helper
 
+from measure import Cost, cost_of, interleaved, report
 from modelcheck import units
 from modelcheck.model import Model, save
 
@@ -61,24 +61,23 @@ def generate(path: Path, mib: int, *, external: bool) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--mib", type=int, default=1024)
-    mib = parser.parse_args().mib
+    parser.add_argument("--generate", type=Path, help="only write the model")
+    parser.add_argument("--external", action="store_true")
+    asked = parser.parse_args()
+    if asked.generate:
+        generate(asked.generate, asked.mib, external=asked.external)
+        return
     tool = str(Path(sys.executable).with_name("modelcheck"))
     for external in (False, True):
         with tempfile.TemporaryDirectory() as folder:
-            _compare(tool, Path(folder), mib, external=external)
+            _compare(tool, Path(folder), asked.mib, external=external)
 
 
 def _compare(tool: str, folder: Path, mib: int, *, external: bool) -> None:
     model = folder / "large.onnx"
     # In a process of its own, so that this one stays small.
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import bench_prune as b, pathlib; "
-    cost_of(
-        [
-            sys.executable,
-            "-c",
-            code + f"b.generate(pathlib.Path({str(model)!r}), {mib}, external={external})",
-        ]
-    )
+    cost_of([sys.executable, __file__, "--generate", str(model), "--mib", str(mib),
+             *(["--external"] if external else [])])  # fmt: skip
     files = [p for p in folder.iterdir() if p.is_file()]
     n_bytes = sum(p.stat().st_size for p in files)
     out = folder / "out"

@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from measure import cost_of, interleaved, report
-from zoo import DATA, available, zoo
 
+from measure import cost_of, interleaved, report
 from modelcheck.data import open_samples
+from zoo import DATA, available, zoo
 
 _COUNT = 100
 _BARE = """

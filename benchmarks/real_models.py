@@ -1,4 +1,4 @@
-"""The identity and every transform on the models of ../shared/models, verified on cv2's CPU engines.
+"""The identity and every transform on the models of ../shared/models, on cv2's CPU engines.
 
     python benchmarks/real_models.py                 # all models; writes docs/real-models.md
     python benchmarks/real_models.py yolox_nano      # some; prints only
@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from zoo import ZooModel, available, zoo
-
 from modelcheck import gate, units
 from modelcheck.errors import ModelcheckError
 from modelcheck.judge import EquivalenceEvidence, Outcome
@@ -25,6 +23,7 @@ from modelcheck.process import ChildLimits
 from modelcheck.recipe import CheckKind, Judging, Recipe, TargetSettings, parse_step
 from modelcheck.targets import Target
 from modelcheck.verification import TargetResult
+from zoo import ZooModel, available, zoo
 
 ENGINES = ("new", "classic")
 IDENTITY = "identity"
@@ -79,9 +78,9 @@ def _run_step(model: ZooModel, original: gate.Model, step: str, recipe: Recipe) 
         data = replace(recipe.data, allow_synthetic=recipe.data.path is None)
         recipe = replace(recipe, steps=steps, data=data)
         inputs = gate.open_inputs(original, recipe)
-        candidate, claim = None, gate.default_claim(recipe)
+        candidate, claim = None, gate.default_claim(recipe, alone=True)
         if steps:
-            made = gate.make_candidate(inputs, recipe, limits=_LIMITS)
+            made = gate.make_candidate(original, inputs, recipe, limits=_LIMITS)
             candidate, claim = made.model, made.claim
             change = made.steps[0].change.summary()
         result = gate.judge(inputs, candidate, claim, recipe, limits=_LIMITS)

@@ -1,6 +1,6 @@
 """The trained models of ../shared/models with their data, for benchmarks and real-model tests.
 
-They are not ours and are never copied into the repository; `available()` says whether they are there.
+They are not ours and are never copied into the repository; `available()` says if they are there.
 """
 
 from __future__ import annotations

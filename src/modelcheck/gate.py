@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelcheck.data import Samples, SplitSamples, open_samples, split
-from modelcheck.errors import InvalidInput
+from modelcheck.errors import UsageError
 from modelcheck.model import Model, load
 from modelcheck.model.inspection import Inspection, inspect
 from modelcheck.process import ChildLimits, Workspace
@@ -77,19 +77,24 @@ def open_inputs(original: Model, recipe: Recipe, *, emit: Emit = silent) -> Inpu
 
 
 def make_candidate(
-    inputs: Inputs, recipe: Recipe, *, limits: ChildLimits | None = None, emit: Emit = silent
+    original: Model,
+    inputs: Inputs | None,
+    recipe: Recipe,
+    *,
+    limits: ChildLimits | None = None,
+    emit: Emit = silent,
 ) -> Candidate:
-    """Apply the recipe's steps to the original."""
+    """Apply the recipe's steps to the original; only steps that calibrate need inputs."""
 
     def on_step(number: int, transform: Transform) -> None:
         emit(StageStarted(f"step {number} {transform.name}", 100))
 
     with ExitStack() as stack:
         activations = None
-        if any(step.calibrates for step in recipe.steps):
+        if inputs is not None and any(step.calibrates for step in recipe.steps):
             activations = _activations(inputs.data.calibration, stack, limits)
         return apply_steps(
-            inputs.original,
+            original,
             recipe.steps,
             seed=recipe.seed,
             activations=activations,
@@ -108,6 +113,14 @@ def judge(
     emit: Emit = silent,
 ) -> Verification:
     """Verify a candidate, or the original alone, on every target of the recipe."""
+    judging = recipe.judging
+    required = any(t.limits.speed_ratio_required() is not None for t in recipe.targets)
+    if not judging.equivalence and not required:
+        raise UsageError(
+            "speed alone shall be judged, and there is no speed limit",
+            where="checks",
+            remedy="Give --min-speedup or --max-slowdown, or judge equivalence too.",
+        )
     plan = Plan(
         original=inputs.original,
         candidate=candidate,
@@ -133,29 +146,16 @@ def without_steps(recipe: Recipe) -> tuple[Recipe, int]:
     return replace(recipe, steps=()), len(recipe.steps)
 
 
-def default_claim(recipe: Recipe) -> Claim:
+def default_claim(recipe: Recipe, *, alone: bool = False) -> Claim:
     """What a pair made elsewhere must be, if nobody says: exact.
 
     With a declared equivalence limit that limit decides, as for a lossy transform. A speed limit
-    changes nothing.
+    changes nothing. A model alone is its own original, and nothing was lost in making it.
     """
+    if alone:
+        return Claim.EXACT
     declared = all(t.limits.equivalence is not None for t in recipe.targets)
     return Claim.LOSSY if declared else Claim.EXACT
-
-
-def check_pair(original: Model, candidate: Model) -> None:
-    """Raise InvalidInput when the two cannot be compared: other inputs or outputs."""
-    for kind in ("inputs", "outputs"):
-        first = {spec.name for spec in getattr(original.signature, kind)}
-        second = {spec.name for spec in getattr(candidate.signature, kind)}
-        if first != second:
-            missing, extra = sorted(first - second), sorted(second - first)
-            raise InvalidInput(
-                f"its {kind} differ from the original's: missing {missing or 'none'}, "
-                f"additional {extra or 'none'}",
-                where=candidate.name,
-                remedy="Keep the names of inputs and outputs when optimizing.",
-            )
 
 
 def inspect_model(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Inspection:

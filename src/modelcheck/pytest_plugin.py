@@ -98,13 +98,13 @@ class _Case:
         if self.pair.candidate is not None:
             recipe, _ = gate.without_steps(self.recipe)
             candidate = gate.load_model(self.pair.candidate, candidate=True)
-            gate.check_pair(original, candidate)
             inputs = gate.open_inputs(original, recipe)
             return gate.judge(inputs, candidate, gate.default_claim(recipe), recipe)
         inputs = gate.open_inputs(original, self.recipe)
         if not self.recipe.steps:
-            return gate.judge(inputs, None, gate.default_claim(self.recipe), self.recipe)
-        made = gate.make_candidate(inputs, self.recipe)
+            claim = gate.default_claim(self.recipe, alone=True)
+            return gate.judge(inputs, None, claim, self.recipe)
+        made = gate.make_candidate(original, inputs, self.recipe)
         return gate.judge(inputs, made.model, made.claim, self.recipe)
 
 

@@ -65,10 +65,11 @@ def apply(
     with output_lock(output), ProgressDisplay(quiet=run.quiet) as progress:
         original = gate.load_model(model)
         check_output(output, gate.files_of(original), force=True)
-        inputs = gate.open_inputs(original, asked, emit=progress.show)
         bounds = child_limits(run)
-        made = gate.make_candidate(inputs, asked, limits=bounds, emit=progress.show)
-        if not verify:
+        needs_data = verify or any(step.calibrates for step in asked.steps)
+        inputs = gate.open_inputs(original, asked, emit=progress.show) if needs_data else None
+        made = gate.make_candidate(original, inputs, asked, limits=bounds, emit=progress.show)
+        if inputs is None or not verify:
             original.check_unchanged()
             save(made.model, output)
             progress.stop()

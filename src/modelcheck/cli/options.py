@@ -33,7 +33,9 @@ class DataOptions:
     ] = None  # fmt: skip
     count: Annotated[
         int | None,
-        typer.Option(min=1, help="Use the first COUNT samples.", rich_help_panel=_DATA),
+        typer.Option(
+            min=1, help="Use COUNT of the samples, drawn with the seed.", rich_help_panel=_DATA
+        ),
     ] = None
     shape: Annotated[
         list[str] | None,

@@ -49,13 +49,11 @@ def verify(
     with ProgressDisplay(quiet=run.quiet) as progress:
         first = gate.load_model(original)
         second = None if candidate is None else gate.load_model(candidate, candidate=True)
-        if second is not None:
-            gate.check_pair(first, second)
         inputs = gate.open_inputs(first, asked, emit=progress.show)
         result = gate.judge(
             inputs,
             second,
-            gate.default_claim(asked),
+            gate.default_claim(asked, alone=second is None),
             asked,
             limits=child_limits(run),
             emit=progress.show,

@@ -190,12 +190,11 @@ def _from_archive(
 
 def _missing(name: str, others: Sequence[str], place: str) -> InvalidInput:
     candidates = [n for n in others if n != LABELS]
-    near = did_you_mean(name, candidates)
     have = ", ".join(f"'{n}'" for n in candidates[:5]) or "no other array"
     return InvalidInput(
         f"has no array for the input '{name}'; it has {have}",
         where=place,
-        remedy=f"{near or ''} Arrays are named after the model's inputs.".strip(),
+        remedy=f"Name the array '{name}': arrays are named after the model's inputs.",
     )
 
 

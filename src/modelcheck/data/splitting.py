@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelcheck.data.samples import Samples
 from modelcheck.errors import NotEnoughEvidence, UsageError
@@ -36,8 +36,9 @@ def split(
     samples stay together. With it, samples equal to one of it are dropped from judging.
     Raises NotEnoughEvidence when nothing is left, UsageError for synthetic calibration.
     """
+    data, equal = _distinct(data)
     if not needs_calibration:
-        text = f"{plural(data.count, 'sample')} judged"
+        text = f"{plural(data.count, 'sample')} judged{equal}"
         if calibration is not None:
             text += "; nothing calibrates, so calibration data are unused"
         return SplitSamples(data, None, 0, text)
@@ -49,7 +50,19 @@ def split(
             remedy="Give representative samples with --data or --calibration-data, or accept it "
             "with --allow-synthetic.",
         )
-    return _halve(data) if calibration is None else _without(data, calibration)
+    parts = _halve(data) if calibration is None else _without(data, calibration)
+    return replace(parts, text=parts.text + equal)
+
+
+def _distinct(data: Samples) -> tuple[Samples, str]:
+    """Each sample once: equal ones are no further evidence. With a text if there were any."""
+    if data.synthetic:
+        return data, ""
+    first = list({digest: i for i, digest in reversed(list(enumerate(data.digests())))}.values())
+    if len(first) == data.count:
+        return data, ""
+    equal = plural(data.count - len(first), "equal sample")
+    return data.select(sorted(first)), f"; {equal} left out, since each counts once"
 
 
 def _halve(data: Samples) -> SplitSamples:

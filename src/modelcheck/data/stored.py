@@ -241,8 +241,8 @@ def _read_header(stream: IO[bytes], where: str) -> Header:
         )  # fmt: skip
     if dtype.kind not in "biuf" or dtype.itemsize > 8 or dtype.shape:
         raise InvalidInput(
-            f"holds {dtype}, which no model input takes", where=where,
-            remedy="Save it as float32, or as what the model takes.",
+            f"holds {dtype}, which is no number that can be used", where=where,
+            remedy="Save inputs as float32 or what the model takes, labels as int64.",
         )  # fmt: skip
     if any(isinstance(d, bool) or d < 0 for d in shape):
         raise InvalidInput(f"has the impossible shape {shape}", where=where, remedy=_COPY_AGAIN)

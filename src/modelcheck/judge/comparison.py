@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelcheck.judge.tally import SampleTally, tally
+from modelcheck.judge.variation import Variation
 
 Array = npt.NDArray[Any]
 
@@ -48,6 +49,8 @@ class OutputEvidence:
     expected_non_finite: int
     shape_mismatch: str | None
     dtype_mismatch: str | None
+    # What the output varies over the samples against the noise; None where it was not followed.
+    variation_db: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,9 @@ class ComparisonEvidence:
 class OutputComparison:
     """Accumulates one output, sample by sample; the order of the samples does not matter."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, variation: bool = False) -> None:
         self.name = name
+        self._variation = Variation() if variation else None
         self._samples = self._elements = 0
         self._max_abs: tuple[float, int] | None = None  # (error, -sample)
         self._worst: tuple[float, int] | None = None  # (noise to signal, -sample)
@@ -88,6 +92,8 @@ class OutputComparison:
         if expected.shape != actual.shape:
             self.refuse(f"shape {actual.shape} where {expected.shape} is expected", sample)
             return
+        if self._variation is not None:
+            self._variation.update(expected)
         self._absorb(tally(expected, actual), sample)
 
     def refuse(self, mismatch: str, sample: int) -> None:
@@ -141,15 +147,23 @@ class OutputComparison:
             expected_non_finite=self._expected_non_finite,
             shape_mismatch=self._shape_mismatch,
             dtype_mismatch=self._dtype_mismatch,
+            variation_db=self._variation_db(noise),
         )
+
+    def _variation_db(self, noise: float) -> float | None:
+        energy = None if self._variation is None else self._variation.energy()
+        return None if energy is None else _sqnr_db(energy, noise)
 
 
 class Comparison:
-    """Accumulates all outputs of a model, matched by name (cv2 keeps no reliable order)."""
+    """Accumulates all outputs of a model, matched by name (cv2 keeps no reliable order).
 
-    def __init__(self, names: Sequence[str]) -> None:
+    `variation` also follows how much each output varies from sample to sample.
+    """
+
+    def __init__(self, names: Sequence[str], *, variation: bool = False) -> None:
         self._names = tuple(names)
-        self._outputs = {name: OutputComparison(name) for name in names}
+        self._outputs = {n: OutputComparison(n, variation=variation) for n in names}
         self._samples = 0
 
     def update(

@@ -18,6 +18,8 @@ from modelcheck.judge.outcome import Outcome
 SQNR_SAMPLES = 16  # fewer say little about a mean over inputs (GATE.md)
 # Fewer samples than that still show a failure that is out by a factor of two in noise energy.
 _CLEARLY_BELOW_DB = 3.0
+# The mean output over the samples, the best constant, has 0 dB; three quarters explained have 6.
+_LEAST_VARIATION_DB = 6.0
 
 _GRAVITY = (Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.FAIL)
 
@@ -158,6 +160,13 @@ def _judge_sqnr(term: Term, view: View, output: OutputEvidence) -> Finding:
     holds = sqnr_holds(output, term.value)
     of = "" if output.scale > 0 else " of scale 1"
     text = f"{figure} {'>=' if holds else '<'} {term.value:g} dB{of}"
+    if holds and _is_no_better_than_a_constant(output):
+        return Finding(
+            Outcome.INCONCLUSIVE,
+            f"{text}, but the error is as large as what the output varies over these samples "
+            f"({units.decibels(output.variation_db or 0.0)}): a constant would do as well",
+            "Give samples that differ more, or judge by min-agreement or max-error",
+        )
     if view.samples >= SQNR_SAMPLES:
         return Finding(Outcome.PASS if holds else Outcome.FAIL, text)
     if not sqnr_holds(output, term.value - _CLEARLY_BELOW_DB):
@@ -167,6 +176,18 @@ def _judge_sqnr(term: Term, view: View, output: OutputEvidence) -> Finding:
         f"{text}, from {units.plural(view.samples, 'sample')} only",
         f"Give at least {SQNR_SAMPLES} samples for an SQNR",
     )
+
+
+def _is_no_better_than_a_constant(output: OutputEvidence) -> bool:
+    """Whether an offset hides the error: a mean has energy, and says nothing of the input.
+
+    Only where the offset makes the difference: a low SQNR that a user asked for is another thing.
+    """
+    variation_db = output.variation_db
+    if variation_db is None or output.max_abs == 0 or output.scale == 0:
+        return False
+    hidden_db = output.sqnr_db - variation_db
+    return variation_db < _LEAST_VARIATION_DB and hidden_db > _LEAST_VARIATION_DB
 
 
 def _judge_agreement(term: Term, seen: AgreementEvidence) -> Finding:

@@ -169,6 +169,12 @@ def _checked(kind: str, value: float) -> Term:
     if kind == MIN_AGREEMENT:
         value = _checked_fraction(kind, value, _EXAMPLE)
     _positive(kind, value, _EXAMPLE)
+    if kind == MAX_ERROR and value >= 1:
+        raise UsageError(
+            f"{value:g} allows an error as large as the output itself.",
+            where=kind,
+            remedy="It is a part of the output's scale: 0.01 is 1 % of the largest value.",
+        )
     return Term(kind, value)
 
 

@@ -91,6 +91,8 @@ def print_verdict(report: Report, console: Console, fate: str) -> None:
         )
     }
     checks = ", ".join(f"{n} {name}" for name, n in counts.items() if n) or "nothing was checked"
+    if report.verification.checks and all(c.optional for c in report.verification.checks):
+        checks += "; no required target was judged"
     blind = "" if report.verification.judges_equivalence else " EQUIVALENCE WAS NOT JUDGED."
     console.print()
     console.print(

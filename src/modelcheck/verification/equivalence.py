@@ -10,6 +10,7 @@ from itertools import chain
 import numpy as np
 
 from modelcheck.data import Sample, Samples
+from modelcheck.errors import InvalidInput
 from modelcheck.judge import Agreement, Comparison, is_class_scores
 from modelcheck.reference import Reference
 from modelcheck.verification.lane import Arrays, Lane
@@ -39,9 +40,9 @@ class Tally:
     kept: list[Kept] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.target_drift = Comparison(self.outputs)
+        self.target_drift = Comparison(self.outputs, variation=self.alone)
         self.transform_drift = None if self.alone else Comparison(self.outputs)
-        self.total = self.target_drift if self.alone else Comparison(self.outputs)
+        self.total = self.target_drift if self.alone else Comparison(self.outputs, variation=True)
         self.target_agreement: dict[str, Agreement] = {}
         self.total_agreement: dict[str, Agreement] = {}
 
@@ -120,17 +121,25 @@ def class_outputs(
     made_by: Mapping[str, str],
     *,
     declared: bool,
-    labelled: bool,
+    largest_label: int | None,
 ) -> frozenset[str]:
     """The outputs whose top class is compared.
 
     Those of the shape of class scores, where labels are given, agreement is declared, or the
     graph ends in Softmax or LogSoftmax; and one index a sample that ArgMax makes. `made_by` is
     the operator that makes an output.
+    Raises InvalidInput for labels beyond the classes of every output.
     """
     scores = {name for name, shape in shapes.items() if is_class_scores(shape)}
     indices = {n for n, s in shapes.items() if made_by.get(n) == "ArgMax" and math.prod(s[1:]) == 1}
-    if not (declared or labelled):
+    if largest_label is not None and scores and all(shapes[n][1] <= largest_label for n in scores):
+        most = max(shapes[n][1] for n in scores)
+        raise InvalidInput(
+            f"label {largest_label} is given, but the model has {most} classes, 0 to {most - 1}",
+            where="labels",
+            remedy="Number the labels as the model numbers its classes, or leave them out.",
+        )
+    if not declared and largest_label is None:
         scores = {n for n in scores if made_by.get(n) in {"Softmax", "LogSoftmax"}}
     return frozenset(scores | indices)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 
+from modelcheck import units
 from modelcheck.errors import ContainedFailure, InvalidInput, Unsupported
 from modelcheck.judge import (
     Blame,
@@ -35,9 +37,11 @@ from modelcheck.verification.equivalence import Tally, class_outputs, stream
 from modelcheck.verification.events import Event, Progressed, StageStarted, Verified, Warned
 from modelcheck.verification.lane import Arrays, Files, Lane, start_all
 from modelcheck.verification.plan import Plan, TargetResult, Verification
+from modelcheck.verification.signature import signature_fault, signature_warnings
 from modelcheck.verification.timing import Timer, TimingRequest, original_latency_s
 
 _FASTER_ELSEWHERE = 1.1
+_LOST_SCORES_DB = 10.0
 
 
 def verify(plan: Plan) -> Iterator[Event]:
@@ -83,6 +87,12 @@ class _Run:
         plan = self.plan
         samples = plan.samples if plan.judging.equivalence else plan.samples.select(range(1))
         yield StageStarted("starting", None)
+        if plan.candidate is not None:
+            if fault := signature_fault(plan.original, plan.candidate):
+                for lane in self.lanes:
+                    lane.fail(Outcome.FAIL, Blame.TRANSFORM, fault)
+                return
+            self.warnings += signature_warnings(plan.original, plan.candidate)
         with ExitStack() as stack:
             reference = stack.enter_context(Reference(limits=plan.child_limits))
             for lane in self.lanes:
@@ -186,13 +196,14 @@ class _Run:
     def _class_outputs(self) -> Callable[[Mapping[str, tuple[int, ...]]], frozenset[str]]:
         """Which outputs hold classes, once the first answer of the reference shows their shapes."""
         plan = self.plan
+        labels = plan.samples.labels
         limits = (t.limits.equivalence for t in plan.targets)
         terms = (t for limit in limits if limit for all_of in limit.any_of for t in all_of)
         return partial(
             class_outputs,
             made_by=_made_by(plan),
             declared=any(term.kind == MIN_AGREEMENT for term in terms),
-            labelled=plan.samples.labels is not None,
+            largest_label=None if labels is None else int(labels.max()),
         )
 
     def _keep_inputs(self) -> None:
@@ -211,8 +222,23 @@ class _Run:
             if lane.alive and kept and batch_is_free:
                 self._add(i, probes.check_batch(lane, reference, kept))
             if self.tallies[i].samples:
-                self.checks[i].insert(0, self._judge(i))
+                check = self._judge(i)
+                self.checks[i].insert(0, check)
+                self._warn_of_lost_scores(check)
             yield Progressed(i + 1)
+
+    def _warn_of_lost_scores(self, check: Check) -> None:
+        """Agreement may pass where the scores are gone: who thresholds them must know."""
+        evidence = check.evidence
+        if check.outcome is not Outcome.PASS or not isinstance(evidence, EquivalenceEvidence):
+            return
+        lowest = min((output.sqnr_db for output in evidence.total.outputs), default=math.inf)
+        if lowest < _LOST_SCORES_DB:
+            self.warnings.append(
+                f"{check.target}: the top classes agree, but the scores have an SQNR of only "
+                f"{units.decibels(lowest)}: thresholds on them will not hold. Declare min-sqnr to "
+                "judge them."
+            )
 
     def _judge(self, i: int) -> Check:
         case = self._case(i, None)
