@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import typing
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from complete_recipe import COMPLETE, FILE, document, hyphenated, tables
 from toml_text import toml
 
 from modelcheck.data import Preprocessing
@@ -27,82 +24,9 @@ from modelcheck.recipe import (
     parse_duration,
     parse_recipe,
 )
-from modelcheck.recipe.schema import RecipeFile, Table
+from modelcheck.recipe.schema import Table
 from modelcheck.targets import Device, Engine, Target
 from modelcheck.transforms import Claim
-
-FILE = Path("/where/edge.toml")
-
-# Every key that a file may have, with a value, written with '_'. Tables as a user nests them.
-COMPLETE: dict[str, typing.Any] = {
-    "seed": 42,
-    "data": {
-        "path": "images",
-        "calibration": "calibration.npz",
-        "count": 10,
-        "shapes": {"image": [1, 3, 8, 8], "scale_factor": []},
-        "allow_synthetic": True,
-        "preprocessing": {
-            "size": [224, 160],
-            "resize": "letterbox",
-            "pad_value": [114, 114, 114],
-            "rgb": True,
-            "gray": False,
-            "mean": [1.5, 2, 3],
-            "std": 255,
-            "layout": "NHWC",
-            "dtype": "float32",
-        },
-    },
-    "steps": [{"transform": "quantize-weights", "per_channel": False}, {"transform": "identity"}],
-    "targets": [
-        {
-            "device": "cpu",
-            "engine": "classic",
-            "threads": 2,
-            "python": "cv4/bin/python",
-            "optional": True,
-            "min_speedup": 1.5,
-        },
-        {"min_agreement": "99%", "min_sqnr": 30, "max_error": 0.1, "max_slowdown": "3%"},
-        {"any_of": ["min-agreement=0.9", "min-sqnr=20,max-error=0.5"]},
-    ],
-    "limits": {
-        "limit": "min-sqnr=25",
-        "min_speedup": 1.1,
-        "max_slowdown": 0.2,
-        "claim": "lossy",
-        "checks": ["equivalence", "speed"],
-        "baseline": "best",
-        "time_budget": "2min",
-    },
-    "models": [{"original": "net.onnx", "candidate": "/abs/small.onnx"}, {"original": "../a.onnx"}],
-}
-
-
-def hyphenated(value: typing.Any) -> typing.Any:
-    """The same table with '-' in its keys, where the key is ours."""
-    if isinstance(value, Mapping):
-        return {
-            key.replace("_", "-"): inner if key == "shapes" else hyphenated(inner)
-            for key, inner in value.items()
-        }
-    return [hyphenated(v) for v in value] if isinstance(value, list) else value
-
-
-def tables(owner: type[Table] = RecipeFile, path: str = "") -> Iterator[tuple[str, type[Table]]]:
-    """Every table of the schema, as its place reads in a file: '', '[data]', '[[targets]] 1'."""
-    yield path, owner
-    for name, field in owner.model_fields.items():
-        for part in (field.annotation, *typing.get_args(field.annotation)):
-            if isinstance(part, type) and issubclass(part, Table):
-                many = typing.get_origin(field.annotation) is tuple
-                inner = f"{path[1:-1]}.{name}".lstrip(".")
-                yield from tables(part, f"[[{inner}]] 1" if many else f"[{inner}]")
-
-
-def document(path: str, body: str) -> str:
-    return f"{path.removesuffix(' 1')}\n{body}\n"
 
 
 def error_of(text: str) -> UsageError:
@@ -373,52 +297,3 @@ class TestFiles:
     def test_a_name_too_long(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             load_recipe(tmp_path / ("x" * 300))
-
-
-KEYS = sorted({name for _, owner in tables() for name in owner.model_fields})
-keys = st.sampled_from(KEYS + [k.replace("_", "-") for k in KEYS]) | st.text(max_size=5)
-leaves = (
-    st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=8)
-    | st.sampled_from(["cpu", "new", "lossy", "speed", "fp16", "min-sqnr=5", "3%", "5s", "NHWC"])
-)
-values = st.recursive(
-    leaves,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
-    max_leaves=8,
-)
-
-
-def refusal(text: str) -> UsageError | None:
-    try:
-        assert isinstance(parse_recipe(text, file=FILE), Recipe)
-    except UsageError as error:
-        return error
-    return None
-
-
-@given(st.dictionaries(st.sampled_from(list(COMPLETE)) | keys, values, max_size=4))
-def test_any_file_is_a_recipe_or_a_usage_error_that_names_it(table: dict) -> None:
-    error = refusal(toml(table))
-    assert error is None or str(error).startswith("edge.toml")
-    assert len(str(error)) < 1000
-
-
-@given(st.data())
-def test_a_complete_file_with_one_value_replaced_is_a_recipe_or_a_usage_error(
-    data: st.DataObject,
-) -> None:
-    def replaced(value: typing.Any) -> typing.Any:
-        if isinstance(value, (dict, list)) and value and data.draw(st.integers(0, 4)):
-            places = list(value) if isinstance(value, dict) else range(len(value))
-            copy, place = value.copy(), data.draw(st.sampled_from(places))
-            copy[place] = replaced(value[place])
-            return copy
-        return data.draw(values)
-
-    chosen = data.draw(st.sampled_from(list(COMPLETE)))
-    changed = {**COMPLETE, chosen: replaced(COMPLETE[chosen])}
-    error = refusal(toml(changed))
-    assert error is None or str(error).startswith("edge.toml")
