@@ -114,6 +114,32 @@ def _sqnr(evidence: EquivalenceEvidence | None) -> str:
     return units.decibels(min(o.sqnr_db for o in evidence.total.outputs))
 
 
+def objections(model: ZooModel, rows: list[Row]) -> list[str]:
+    """What must hold of the rows of one model and does not.
+
+    The identity passes where models.toml says that the engine runs the model, and is blamed on
+    the target elsewhere; so is every candidate of a model that the target cannot run; an exact
+    step passes where the identity does; nothing ends without a reason.
+    """
+    found = []
+    identity = {row.engine: row for row in rows if row.step == IDENTITY}
+    for row in rows:
+        alone = identity[row.engine]
+        runs = model.expected(row.engine) == "ok"
+        holds = bool(row.message)
+        if row.step == IDENTITY:
+            holds &= row.outcome == "PASS" if runs else row.outcome == "UNSUPPORTED"
+        if row.step == "fold-batchnorm":
+            holds &= row.outcome == alone.outcome
+        if row.outcome.startswith("error"):
+            holds &= row.outcome in {"error 3", "error 4"}
+        elif alone.outcome == "UNSUPPORTED":
+            holds &= (row.outcome, row.blame) == ("UNSUPPORTED", "target")
+        if not holds:
+            found.append(f"{row.model} {row.step} {row.engine}: {row.outcome} {row.message}")
+    return found
+
+
 def render(rows: list[Row], seconds: float) -> str:
     """docs/real-models.md: a table of verdicts, and the reason of every one that is not a pass."""
     by_model: dict[str, dict[tuple[str, str], Row]] = {}
@@ -198,7 +224,10 @@ def main() -> int:
             if names and model.name not in names:
                 continue
             model_start_s = time.monotonic()
-            rows += run_model(model, Path(folder))
+            of_model = list(run_model(model, Path(folder)))
+            rows += of_model
+            for objection in objections(model, of_model):
+                print(f"MUST NOT BE: {objection}", file=sys.stderr, flush=True)
             taken = units.duration(time.monotonic() - model_start_s)
             print(f"{model.name}: {taken}", file=sys.stderr, flush=True)
     page = render(rows, time.monotonic() - start_s)

@@ -11,7 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from modelcheck.data import open_samples
+from modelcheck.data import from_arrays, open_samples
+from modelcheck.errors import InvalidInput
 from modelcheck.judge import Blame, Limits, Outcome, parse_limit
 from modelcheck.model import Model, load
 from modelcheck.model.saving import write_private
@@ -217,3 +218,78 @@ def test_a_device_that_is_not_there_is_unsupported_never_a_pass(device: str) -> 
     net = load(FIXTURES / "digits_mlp.onnx")
     result = judged(net, net, targets=(device,))
     assert result.outcome is Outcome.UNSUPPORTED
+
+
+def test_a_fault_behind_a_saturated_softmax_is_found() -> None:
+    """Scores of several hundred make Softmax a step: the outputs are equal, the models are not."""
+
+    def net(factor: float) -> Model:
+        w = np.random.default_rng(3).standard_normal((4, 3, 3, 3)).astype(np.float32)
+        w[2] *= factor
+        nodes = [
+            helper.make_node("Conv", ["x", "w"], ["c"], name="conv"),
+            helper.make_node("GlobalAveragePool", ["c"], ["p"]),
+            helper.make_node("Flatten", ["p"], ["f"]),
+            helper.make_node("Add", ["f", "offset"], ["s"]),
+            helper.make_node("Softmax", ["s"], ["y"], axis=1),
+        ]
+        offset = np.array([900, 0, 300, -50], np.float32)
+        return model(nodes, [1, 3, 8, 8], {"w": w, "offset": offset}, out=[1, 4])
+
+    result = judged(net(1.0), net(200.0))
+    for target in result.targets:
+        outcomes = {check.kind: check.outcome for check in target.checks}
+        assert outcomes["equivalence"] is Outcome.PASS
+        assert outcomes["before saturation"] is Outcome.FAIL
+    assert judged(net(1.0), net(1.0)).outcome is Outcome.PASS
+
+
+def test_a_batch_is_judged_even_with_one_sample() -> None:
+    """A candidate that is wrong from the fourth row on is right on every single sample."""
+    net = load(FIXTURES / "digits_mlp.onnx")
+    proto = net.to_proto()
+    proto.graph.node[-1].output[0] = "right"
+    weights = {
+        "keep": (np.array([0]), np.array([3]), np.array([0])),
+        "rest": (np.array([3]), np.array([9999]), np.array([0])),
+    }
+    for name, values in weights.items():
+        for part, value in zip(("from", "to", "axis"), values, strict=True):
+            tensor = numpy_helper.from_array(value.astype(np.int64), f"{name}.{part}")
+            proto.graph.initializer.append(tensor)
+        inputs = ["right", f"{name}.from", f"{name}.to", f"{name}.axis"]
+        proto.graph.node.append(helper.make_node("Slice", inputs, [name]))
+    proto.graph.node.append(helper.make_node("Neg", ["rest"], ["negated"]))
+    proto.graph.node.append(helper.make_node("Concat", ["keep", "negated"], ["logits"], axis=0))
+    samples = open_samples(FIXTURES / "digits_test.npz", net.signature, count=1)
+    result = judged(net, Model.from_proto(proto), samples=samples)
+    assert result.outcome in {Outcome.FAIL, Outcome.UNSUPPORTED}
+
+
+def test_a_candidate_without_one_of_the_outputs_fails() -> None:
+    net = load(FIXTURES / "digits_twohead.onnx")
+    proto = net.to_proto()
+    del proto.graph.output[0]
+    result = judged(net, Model.from_proto(proto))
+    assert result.outcome is Outcome.FAIL
+    assert all("has no output 'logits'" in check.message for check in result.checks)
+
+
+def test_outputs_in_another_order_and_a_fixed_batch_are_warned_of() -> None:
+    net = load(FIXTURES / "digits_twohead.onnx")
+    proto = net.to_proto()
+    outputs = list(proto.graph.output)
+    del proto.graph.output[:]
+    proto.graph.output.extend(reversed(outputs))
+    proto.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    warnings = " ".join(judged(net, Model.from_proto(proto)).warnings)
+    assert "another order" in warnings
+    assert "fewer shapes" in warnings
+
+
+def test_labels_beyond_the_classes_are_refused() -> None:
+    net = load(FIXTURES / "digits_mlp.onnx")
+    x = np.zeros((4, 1, 8, 8), np.float32) + np.arange(4, dtype=np.float32)[:, None, None, None]
+    samples = from_arrays({"image": x}, net.signature, labels=np.array([0, 1, 2, 10]))
+    with pytest.raises(InvalidInput, match="10 classes"):
+        judged(net, net, samples=samples)

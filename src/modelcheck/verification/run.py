@@ -32,11 +32,13 @@ from modelcheck.process import Workspace
 from modelcheck.recipe import Baseline, TargetSettings
 from modelcheck.reference import Reference
 from modelcheck.targets import Engine
+from modelcheck.transforms import Claim
 from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally, class_outputs, stream
 from modelcheck.verification.events import Event, Progressed, StageStarted, Verified, Warned
 from modelcheck.verification.lane import Arrays, Files, Lane, start_all
 from modelcheck.verification.plan import Plan, TargetResult, Verification
+from modelcheck.verification.saturation import check_before_saturation
 from modelcheck.verification.signature import signature_fault, signature_warnings
 from modelcheck.verification.timing import Timer, TimingRequest, original_latency_s
 
@@ -225,7 +227,19 @@ class _Run:
                 check = self._judge(i)
                 self.checks[i].insert(0, check)
                 self._warn_of_lost_scores(check)
+                self._add(i, self._before_saturation(reference, i, check))
             yield Progressed(i + 1)
+
+    def _before_saturation(self, reference: Reference, i: int, judged: Check) -> Check | None:
+        plan, lane = self.plan, self.lanes[i]
+        exact = plan.claim is Claim.EXACT and plan.targets[i].limits.equivalence is None
+        if plan.candidate is None or not exact or not lane.alive:
+            return None
+        if judged.outcome is not Outcome.PASS:
+            return None
+        models = (plan.original, plan.candidate)
+        kept = self.tallies[i].kept
+        return check_before_saturation(lane, reference, models, kept, self.workspace, judged)
 
     def _warn_of_lost_scores(self, check: Check) -> None:
         """Agreement may pass where the scores are gone: who thresholds them must know."""
