@@ -85,7 +85,8 @@ def stream(
     """Run every sample everywhere; yields how many are done.
 
     A sample is sent to all processes before any answer is awaited, and its answers are compared
-    while the next one runs: the processes work side by side, and seldom wait.
+    while the next one runs: the processes work side by side, and seldom wait. (Those of a solo
+    lane, with several threads each, take turns.)
     """
     sent: Sample | None = None
     answers: list[tuple[int, Arrays, Arrays | None]] = []

@@ -46,6 +46,7 @@ class Lane:
     failure: Check | None = None
     native_log: str = ""
     _circumstance: str = ""
+    _waiting: tuple[Arrays, str] | None = None
 
     @property
     def alive(self) -> bool:
@@ -72,26 +73,50 @@ class Lane:
             with self._blaming_candidate("loads the original but not the candidate"):
                 self.candidate_placement = self.candidate.load(self.files.candidate, outputs)
 
+    @property
+    def solo(self) -> bool:
+        """Whether its processes run one at a time.
+
+        cv2's threads spin while they wait: two nets with several threads each take far longer
+        side by side than one after the other.
+        """
+        return self.settings.target.threads != 1
+
     def send(self, arrays: Arrays, *, key: str = "net") -> None:
-        """Start a forward in both processes."""
-        with self._blaming_target("cannot run the original"):
-            assert self.original is not None
-            self.original.send(arrays, key=key)
-        if self.alive and self.candidate is not None:
-            with self._blaming_candidate("runs the original but not the candidate"):
-                self.candidate.send(arrays, key=key)
+        """Start a forward in both processes; in a solo lane `receive` does it all."""
+        if self.solo:
+            self._waiting = (arrays, key)
+        else:
+            self._send_original(arrays, key)
+            self._send_candidate(arrays, key)
 
     def receive(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray] | None] | None:
         """The outputs of both, or None when this lane has just failed."""
         expected: dict[str, np.ndarray] = {}
         actual: dict[str, np.ndarray] | None = None
-        with self._blaming_target("cannot run the original"):
-            assert self.original is not None
-            expected = self.original.receive()
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            self._send_original(*waiting)
+        if self.alive:
+            with self._blaming_target("cannot run the original"):
+                assert self.original is not None
+                expected = self.original.receive()
+        if waiting is not None:
+            self._send_candidate(*waiting)
         if self.alive and self.candidate is not None:
             with self._blaming_candidate("runs the original but not the candidate"):
                 actual = self.candidate.receive()
         return (expected, actual) if self.alive else None
+
+    def _send_original(self, arrays: Arrays, key: str) -> None:
+        with self._blaming_target("cannot run the original"):
+            assert self.original is not None
+            self.original.send(arrays, key=key)
+
+    def _send_candidate(self, arrays: Arrays, key: str) -> None:
+        if self.alive and self.candidate is not None:
+            with self._blaming_candidate("runs the original but not the candidate"):
+                self.candidate.send(arrays, key=key)
 
     def forward(
         self, arrays: Arrays, *, circumstance: str = ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from modelcheck.model.permutation import longest_reduction, permute_channels
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
+from modelcheck.targets import TargetSession
 from modelcheck.verification.equivalence import KEPT_SAMPLES, Kept, aligned, scale_relative
 from modelcheck.verification.lane import Arrays, Lane
 
@@ -101,39 +103,46 @@ def _filled_up(lane: Lane, reference: Reference, kept: Sequence[Kept]) -> list[K
     return rows
 
 
-def measure_noise_floor(
+def noise_floors(
     lane: Lane, model: Model, kept: Sequence[Kept], workspace: Workspace, *, seed: int
-) -> NoiseFloor:
-    """Run channel permutations of the original on the lane's target; see judge.NoiseFloor."""
-    largest = 0.0
-    permutable = False
-    measured = 0
+) -> Iterator[NoiseFloor]:
+    """Run channel permutations of the original on the lane's target; see judge.NoiseFloor.
+
+    Yields the floor after each of them. It only grows, so a caller may stop at the first that
+    lets the candidate pass.
+    """
+    assert lane.original is not None
+    largest, measured = 0.0, 0
+    length = longest_reduction(model)
+    path = workspace.path / "permuted.onnx"
     for i in range(_PERMUTATIONS):
         permuted = permute_channels(model, seed + i)
         if not permuted.permuted_groups:
             break
-        permutable = True
-        assert lane.original is not None
-        path = workspace.path / f"permuted-{i}.onnx"
         write_private(permuted.model, path)
-        key = f"permuted-{i}"
         try:
-            lane.original.load(path, lane.files.outputs, key=key)
-            comparison = Comparison(lane.files.outputs)
-            for index, k in enumerate(kept):
-                outputs = aligned(lane.original.forward(k.arrays, key=key), k.expected)
-                comparison.update(k.original, outputs, index)
-            lane.original.unload(key)
-            errors = [output.scale_relative_max for output in comparison.result().outputs]
-            if not np.isfinite(errors).all():
-                break  # a target that breaks an equivalent model has no noise floor to speak of
-            largest = max(largest, *errors)
-            measured += 1
+            errors = _permutation_errors(lane.original, path, lane.files.outputs, kept)
         except (Unsupported, ContainedFailure):
             break  # an equivalent model that the target cannot run says nothing about noise
-        finally:
-            path.unlink(missing_ok=True)
-    return NoiseFloor(measured, largest, longest_reduction(model), permutable and measured > 0)
+        if not np.isfinite(errors).all():
+            break  # a target that breaks an equivalent model has no noise floor to speak of
+        largest, measured = max(largest, *errors), measured + 1
+        yield NoiseFloor(measured, largest, length, permutable=True)
+    if not measured:
+        yield NoiseFloor(0, 0.0, length, permutable=False)
+
+
+def _permutation_errors(
+    session: TargetSession, path: Path, outputs: Sequence[str], kept: Sequence[Kept]
+) -> list[float]:
+    """The scale-relative error of each output of a permuted model."""
+    session.load(path, outputs, key="permuted")
+    comparison = Comparison(outputs)
+    for index, k in enumerate(kept):
+        permuted = aligned(session.forward(k.arrays, key="permuted"), k.expected)
+        comparison.update(k.original, permuted, index)
+    session.unload("permuted")
+    return [output.scale_relative_max for output in comparison.result().outputs]
 
 
 def _stack(samples: Sequence[Arrays]) -> dict[str, np.ndarray]:
