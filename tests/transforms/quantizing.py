@@ -54,7 +54,7 @@ class Quantizer:
     def context(self, samples: Sequence[Inputs]) -> Context:
         given = [Sample(i, arrays, None, str(i)) for i, arrays in enumerate(samples)]
         activations = ReferenceActivations(self._reference, given, self._workspace)
-        return Context(activations=activations, calibration_count=len(given))
+        return Context(activations=activations)
 
     def __call__(self, original: Model, samples: Sequence[Inputs], **options: object) -> Quantized:
         context = self.context(samples)

@@ -52,7 +52,7 @@ class Case:
             return Context(seed=self.seed)
         batch = [sample(self.model.signature, seed) for seed in range(3)]
         activations = self.runner.activations(batch)
-        return Context(seed=self.seed, activations=activations, calibration_count=len(batch))
+        return Context(seed=self.seed, activations=activations)
 
     def applied(self, model: Model | None = None) -> Model:
         return self.transform()(model or self.model, self.context())

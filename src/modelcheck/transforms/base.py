@@ -72,7 +72,6 @@ class Context:
 
     seed: int = 0
     activations: Activations | None = None
-    calibration_count: int = 0
     progress: Callable[[float], None] = field(default=lambda fraction: None)
     left_alone: list[LeftAlone] = field(default_factory=list)
 
