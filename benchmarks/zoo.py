@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from modelcheck.data import Preprocessing, open_samples
+from modelcheck.data.folders import EXTENSIONS
 from modelcheck.model import Model, Signature, TensorSpec, load
 from modelcheck.process import Workspace
 from modelcheck.recipe import DataSettings
@@ -50,7 +51,7 @@ class ZooModel:
         return load(self.path)
 
     def data(self, folder: Path, count: int) -> DataSettings:
-        """Settings for `count` samples; arrays that have to be made first go into `folder`.
+        """Settings for `count` samples, or all there are; arrays that are made go into `folder`.
 
         Models of sound and spectrograms have no data here: synthetic inputs.
         """
@@ -62,8 +63,10 @@ class ZooModel:
         if "data" not in self.facts:
             return DataSettings()
         facts = _XFEAT if self.name == "xfeat_320x224" else self.facts["input"]
+        path = DATA / self.facts["data"]
+        images = sum(file.suffix.lower().removeprefix(".") in EXTENSIONS for file in path.iterdir())
         return DataSettings(
-            path=DATA / self.facts["data"], count=count, preprocessing=_preprocessing(facts)
+            path=path, count=min(count, images), preprocessing=_preprocessing(facts)
         )
 
 
