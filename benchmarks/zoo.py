@@ -61,7 +61,7 @@ class ZooModel:
                 np.savez(path, **_MADE[self.name](count))
             return DataSettings(path=path, count=count)
         if "data" not in self.facts:
-            return DataSettings()
+            return DataSettings(count=min(count, 16))
         facts = _XFEAT if self.name == "xfeat_320x224" else self.facts["input"]
         path = DATA / self.facts["data"]
         images = sum(file.suffix.lower().removeprefix(".") in EXTENSIONS for file in path.iterdir())
