@@ -14,12 +14,12 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import IO, Protocol
 
 import numpy as np
 
 from modelcheck.errors import InvalidInput, OutputNotWritten
+from modelcheck.process import Closing
 from modelcheck.units import size
 
 NPY_MAGIC = b"\x93NUMPY"
@@ -98,7 +98,7 @@ def open_npy(path: Path) -> Rows:
         return _rows(file, 0, os.fstat(file.fileno()).st_size, str(path))
 
 
-class Archive:
+class Archive(Closing):
     """The members of an .npz file, by array name. Rows taken from it outlive it."""
 
     def __init__(self, path: Path) -> None:
@@ -118,15 +118,7 @@ class Archive:
                 self._add(member)
             self._opened = opened.pop_all()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._opened.close()
 
     def _add(self, member: zipfile.ZipInfo) -> None:
