@@ -17,10 +17,10 @@ from small_nets import (
     unknown_operator,
 )
 
-from modelcheck.errors import Crashed, TimedOut, Unsupported
+from modelcheck.errors import Crashed, TimedOut
 from modelcheck.process import ChildLimits
 from modelcheck.reference import Reference
-from modelcheck.targets import Device, Engine, Target, TargetRefused, TargetSession
+from modelcheck.targets import Engine, Target, TargetRefused, TargetSession
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "fixtures"
@@ -121,13 +121,6 @@ class TestPlacement:
         with TargetSession(Target(threads=1), name="the model") as session:
             session.load(FIXTURES / "digits_mlp.onnx", ["logits"])
             assert session.opencv().threads == 1
-
-    @pytest.mark.parametrize("device", [d for d in Device if d is not Device.CPU])
-    def test_devices_that_cannot_be_proved_yet_are_unsupported(self, device: Device) -> None:
-        with pytest.raises(Unsupported, match=f"device '{device}'") as caught:
-            TargetSession(Target(device=device), name="the model")
-        assert caught.value.exit_code == 4
-        assert caught.value.remedy
 
 
 class TestAnswers:

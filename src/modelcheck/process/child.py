@@ -39,14 +39,20 @@ _DYING_S = 5.0  # between the end of a child's pipe and the end of the child
 class ChildLimits:
     """What a child may use. `memory_bytes` caps its address space; 0 means the machine's memory.
 
+    Drivers of accelerators reserve far more addresses than memory: with `addresses_free` nothing
+    is capped.
     `start_s` is for requests that import large libraries or read a model, `request_s` for others.
     """
 
     start_s: float = 60.0
     request_s: float = 120.0
     memory_bytes: int = 0
+    addresses_free: bool = False
 
     def address_space(self) -> int:
+        """In bytes; 0 where nothing is capped."""
+        if self.addresses_free:
+            return 0
         return self.memory_bytes or psutil.virtual_memory().total
 
 
@@ -162,10 +168,15 @@ class Child(Closing):
             raise self._out_of_memory(self._bury())
         raise Refused(kind, text, self.name)
 
-    def log_tail(self) -> str:
+    @property
+    def pid(self) -> int | None:
+        """The process's number; None once it is gone."""
+        return None if self._process is None else self._process.pid
+
+    def log_tail(self, n_bytes: int = _LOG_TAIL_BYTES) -> str:
         """The end of what the living child's native code has printed so far."""
         end = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, end - _LOG_TAIL_BYTES))
+        self._log.seek(max(0, end - n_bytes))
         return self._log.read().decode("utf-8", "replace")
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,21 @@ import numpy as np
 
 from modelcheck.errors import Crashed, Unsupported, printable
 from modelcheck.process import Answer, Child, ChildLimits, Closing, Refused
-from modelcheck.targets.target import Device, Engine, Placement, Target
+from modelcheck.targets import nvidia
+from modelcheck.targets.placement import (
+    FellBack,
+    NotProven,
+    OpenCLDevice,
+    Placement,
+    TracedLayer,
+    net_fallback,
+    place_on_cpu,
+    place_on_cuda,
+    place_on_opencl,
+    raise_for,
+)
+from modelcheck.targets.target import Engine, Target
+from modelcheck.targets.worker_opencl import TRACE_ENVIRONMENT
 
 _WORKER = Path(__file__).with_name("worker.py")
 _ENVIRONMENT = {
@@ -22,7 +36,12 @@ _ENVIRONMENT = {
     "OPENCV_FORCE_DNN_ENGINE": None,
     "OPENCV_DNN_BACKEND_DEFAULT": None,
 }
+# Only there does OpenCV say which layers leave CUDA for the CPU.
+_CUDA_ENVIRONMENT = {**_ENVIRONMENT, "OPENCV_LOG_LEVEL": "INFO"}
 _WARM_UP_RUNS = 3
+_PLACEMENT_LOG_BYTES = 16 << 20  # one INFO line a layer, and a few more
+# What OpenCV says without CUDA in its build, and with it but without a device.
+_NO_CUDA = ("IS_DNN_CUDA_TARGET(preferableTarget)", "Gpu API call", "without CUDA support")
 _UNSUPPORTED = re.compile(r"Unsupported operations:\n((?:\t.*\n)+)")
 _BUILD_PATH = re.compile(r"OpenCV\([^)]*\) \S*:-?\d+: error: ")
 
@@ -51,6 +70,22 @@ class Timing:
     cpu_wall: float
 
 
+@dataclass(frozen=True, slots=True)
+class NetOptions:
+    """Switches of a cv2.dnn.Net; None leaves OpenCV's own choice."""
+
+    winograd: bool | None = None
+    fusion: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What a key stands for."""
+
+    request: Mapping[str, Any]
+    engine: str  # the one that holds the net
+
+
 class TargetSession(Closing):
     """A worker process that holds one or more nets by key. Use as a context manager.
 
@@ -59,19 +94,13 @@ class TargetSession(Closing):
     """
 
     def __init__(self, target: Target, *, name: str, limits: ChildLimits | None = None) -> None:
-        if target.device is not Device.CPU:
-            raise Unsupported(
-                f"device '{target.device}' is not supported yet",
-                where=target.name,
-                remedy="Use cpu, or mark the target optional.",
-            )
         self.target = target
-        self._limits = limits or ChildLimits()
-        self._limits = limits or ChildLimits()
+        self._limits = _device_limits(target, limits)
+        self._loaded: dict[str, _Loaded] = {}
         try:
             self._child = Child(
                 _WORKER, name=f"{name} on {target.name}", python=target.python,
-                limits=self._limits, environment=_ENVIRONMENT,
+                limits=self._limits, environment=environment(target),
             )  # fmt: skip
         except Crashed as error:
             raise Unsupported(
@@ -100,39 +129,97 @@ class TargetSession(Closing):
         *,
         key: str = "net",
         engine: Engine | None = None,
+        options: NetOptions = NetOptions(),
     ) -> Placement:
         """Read a private model file; where it will run, with the proof.
 
-        `engine` is for a baseline that runs on another engine than the target's.
+        What runs on another device than the CPU is not proven by loading: see `prove`. `engine`
+        is for a baseline that runs on another engine than the target's.
+        Raises FellBack where OpenCV's log already says that it will run elsewhere.
         """
         engine = engine or self.target.engine
-        said = self._request(
-            "load", key=key, path=str(path.absolute()), engine=engine,
-            threads=self.target.threads or 0, outputs=list(outputs),
-            timeout_s=max(self._limits.start_s, self._limits.request_s),
-        ).fields  # fmt: skip
-        actual = f"cpu {said['engine']}"
-        if engine is Engine.CLASSIC and said["engine"] != "classic":
-            raise TargetRefused(f"cv2 loaded it with the {said['engine']} engine instead",
-                                where=self.target.name)  # fmt: skip
-        if engine is Engine.NEW and said["engine"] != "new":
-            raise TargetRefused(f"cv2 loaded it with the {said['engine']} engine instead",
-                                where=self.target.name,
-                                remedy="OpenCV before 5.0 has no new engine.")  # fmt: skip
-        proof = (f"the net reports the {said['engine']} engine", "the device is the CPU")
-        return Placement(self.target.name, actual, proof)
+        request: dict[str, Any] = {
+            "path": str(path.absolute()), "engine": engine, "device": self.target.device,
+            "threads": self.target.threads or 0, "outputs": list(outputs),
+            "winograd": options.winograd, "fusion": options.fusion,
+        }  # fmt: skip
+        patience_s = max(self._limits.start_s, self._limits.request_s)
+        said = self._request("load", key=key, timeout_s=patience_s, **request).fields
+        actual = str(said["engine"])
+        if engine is not Engine.AUTO and actual != engine:
+            remedy = "OpenCV before 5.0 has no new engine." if engine is Engine.NEW else None
+            raise TargetRefused(
+                f"cv2 loaded it with the {actual} engine instead",
+                where=self.target.name, remedy=remedy,
+            )  # fmt: skip
+        self._loaded[key] = _Loaded(request, actual)
+        log = self._log()
+        if self.target.device.is_cpu:
+            return place_on_cpu(self.target, actual, log)
+        raise_for(self.target, net_fallback(log))
+        return Placement(self.target.name, f"{self.target.device} {actual}")
+
+    def prove(self, arrays: Mapping[str, np.ndarray], *, key: str = "net") -> Placement:
+        """Run a loaded net until it is known where it runs; the placement with its proof.
+
+        Raises FellBack where it ran elsewhere, NotProven where nothing shows that it did not.
+        """
+        loaded = self._loaded[key]
+        if self.target.device.is_cpu:
+            return place_on_cpu(self.target, loaded.engine, self._log())
+        for _ in range(2):  # the first one compiles kernels, and tunes them by launching more
+            self.send(arrays, key=key)
+            launches = int(self._receive().fields["launches"])
+        if self.target.device.is_opencl:
+            return self._prove_opencl(loaded, arrays, launches)
+        return self._prove_cuda(loaded, key)
+
+    def _prove_cuda(self, loaded: _Loaded, key: str) -> Placement:
+        said = self._request("cuda", key=key).fields
+        use = []
+        pid = self._child.pid
+        if pid is not None and (seen := nvidia.use_of_device(pid)) is not None:
+            use.append(f"NVML lists the process on {seen}")
+        if said["context"]:
+            use.append("the process has an active CUDA context")
+        layers = [(name, kind) for name, kind in said["layers"]]
+        return place_on_cuda(self.target, loaded.engine, layers, use, self._log())
+
+    def _prove_opencl(
+        self, loaded: _Loaded, arrays: Mapping[str, np.ndarray], launches: int
+    ) -> Placement:
+        said = self._request("opencl").fields["device"]
+        device = None if said is None else OpenCLDevice(**said)
+        layers: list[TracedLayer] = []
+        if launches:
+            patience_s = max(self._limits.start_s, self._limits.request_s)
+            with Child(
+                _WORKER, name=f"the tracer on {self.target.name}", python=self.target.python,
+                limits=self._limits, environment={**environment(self.target), **TRACE_ENVIRONMENT},
+            ) as tracer:  # fmt: skip
+                try:
+                    tracer.request("load", key="net", timeout_s=patience_s, **loaded.request)
+                    traced = tracer.request("layers", arrays, key="net", timeout_s=patience_s)
+                except Refused as error:
+                    raise NotProven(
+                        f"placement not proven: {_first_line(error.what)}", where=self.target.name
+                    ) from error
+                layers = [TracedLayer(*layer) for layer in traced.fields["layers"]]
+        return place_on_opencl(self.target, loaded.engine, device, launches, layers, self._log())
 
     def send(self, arrays: Mapping[str, np.ndarray], *, key: str = "net") -> None:
         """Start a forward; pair it with `receive`, so that several processes work at a time."""
         self._child.send("forward", arrays, key=key)
 
     def receive(self) -> dict[str, np.ndarray]:
-        """The outputs by the model's own names."""
-        try:
-            # The time runs from here: other processes were waited for since the request.
-            return self._child.receive(timeout_s=self._limits.request_s).arrays
-        except Refused as error:
-            raise self._refusal(error) from error
+        """The outputs by the model's own names.
+
+        Raises FellBack where a forward on OpenCL launched no kernel.
+        """
+        answer = self._receive()
+        if self.target.device.is_opencl and not answer.fields["launches"]:
+            raise FellBack("fell back to the CPU: a forward ran no kernel", where=self.target.name)
+        return answer.arrays
 
     def forward(
         self, arrays: Mapping[str, np.ndarray], *, key: str = "net"
@@ -157,10 +244,21 @@ class TargetSession(Closing):
         return Timing(tuple(said["seconds"]), said["cpu_wall"])
 
     def unload(self, key: str) -> None:
+        self._loaded.pop(key, None)
         self._request("unload", key=key)
 
     def close(self) -> None:
         self._child.close()
+
+    def _log(self) -> str:
+        return self._child.log_tail(_PLACEMENT_LOG_BYTES)
+
+    def _receive(self) -> Answer:
+        try:
+            # The time runs from here: other processes were waited for since the request.
+            return self._child.receive(timeout_s=self._limits.request_s)
+        except Refused as error:
+            raise self._refusal(error) from error
 
     def _request(
         self, op: str, arrays: Mapping[str, np.ndarray] | None = None, **fields: Any
@@ -174,9 +272,25 @@ class TargetSession(Closing):
         if error.kind in {"ImportError", "ModuleNotFoundError"}:
             return _no_cv2(error.what, self.target)
         what = _first_line(error.what)
+        if self.target.device.is_cuda and any(text in what for text in _NO_CUDA):
+            return Unsupported(
+                f"CUDA is not there: {what}",
+                where=self.target.name,
+                remedy="It takes an OpenCV built with CUDA (docs/cuda.md), named as "
+                "python=INTERPRETER, and a working NVIDIA driver.",
+            )
         if error.kind == "EmptyNet" and (listed := _UNSUPPORTED.search(self._child.log_tail())):
             what += f": {', '.join(listed[1].split())}"
         return TargetRefused(what, where=self.target.name)
+
+
+def environment(target: Target) -> dict[str, str | None]:
+    """What is laid over the environment of a worker for this target."""
+    return dict(_CUDA_ENVIRONMENT if target.device.is_cuda else _ENVIRONMENT)
+
+
+def _device_limits(target: Target, limits: ChildLimits | None) -> ChildLimits:
+    return replace(limits or ChildLimits(), addresses_free=not target.device.is_cpu)
 
 
 def _no_cv2(said: str, target: Target) -> Unsupported:

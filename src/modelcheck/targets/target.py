@@ -1,4 +1,4 @@
-"""Where a model shall run, and the proof of where it did."""
+"""Where a model shall run."""
 
 from __future__ import annotations
 
@@ -21,6 +21,18 @@ class Device(StrEnum):
     OPENCL_FP16 = "opencl-fp16"
     CUDA = "cuda"
     CUDA_FP16 = "cuda-fp16"
+
+    @property
+    def is_cpu(self) -> bool:
+        return self in (Device.CPU, Device.CPU_FP16)
+
+    @property
+    def is_opencl(self) -> bool:
+        return self in (Device.OPENCL, Device.OPENCL_FP16)
+
+    @property
+    def is_cuda(self) -> bool:
+        return self in (Device.CUDA, Device.CUDA_FP16)
 
 
 class Engine(StrEnum):
@@ -84,24 +96,6 @@ class Target:
             else:
                 target = replace(target, engine=Engine(word(Engine, option, "engine", *_OPTIONS)))
         return target
-
-
-@dataclass(frozen=True, slots=True)
-class Placement:
-    """Where a model ran. Without proof there is no pass.
-
-    `fallback_share` is the part of the MACs that ran elsewhere than asked for, in 0..1.
-    """
-
-    requested: str
-    actual: str
-    proof: tuple[str, ...] = ()
-    fallback_layers: tuple[str, ...] = ()
-    fallback_share: float = 0.0
-
-    @property
-    def proven(self) -> bool:
-        return bool(self.proof)
 
 
 def word(kind: type[StrEnum], given: str, what: str, *others: str) -> str:

@@ -5,6 +5,7 @@ It holds nets by key. A Net never sees two input shapes: cv2 5.0 classic and 4.1
 again when a Net is given another batch size, and return wrong numbers or crash.
 """
 
+import ctypes
 import importlib.util
 import os
 import sys
@@ -14,8 +15,17 @@ import numpy as np
 
 _ENGINES = {"classic": 1, "new": 2, "auto": 3}
 _FORMATS = {0: "classic", 1: "new"}
+# Device word -> the ends of cv2.dnn's names for backend and target. The CPU is the default.
+_DEVICES = {
+    "cpu-fp16": ("OPENCV", "CPU_FP16"),
+    "opencl": ("OPENCV", "OPENCL"),
+    "opencl-fp16": ("OPENCV", "OPENCL_FP16"),
+    "cuda": ("CUDA", "CUDA"),
+    "cuda-fp16": ("CUDA", "CUDA_FP16"),
+}
 # A timed run shorter than this is repeated, so that the clock and the call are lost in it.
 _SHORTEST_RUN_S = 1e-3
+_MOST_CUDA_DEVICES = 64
 
 
 def _module(path):
@@ -37,15 +47,14 @@ class Nets:
     """The handlers of the requests, and the nets they made."""
 
     def __init__(self):
-        self._files = {}  # key -> (path, engine)
+        self._files = {}  # key -> the header of its load request
         self._nets = {}  # key -> (shapes, net)
         self._samples = []
+        self._launches = _OPENCL.Launches()
 
     def hello(self, header, arrays):
         import cv2
 
-        info = cv2.getBuildInformation()
-        features = [line.strip() for line in info.splitlines() if "NVIDIA CUDA" in line]
         return {
             "opencv": cv2.__version__,
             "numpy": np.__version__,
@@ -53,7 +62,17 @@ class Nets:
             "engines": _engines(cv2),
             "threads": cv2.getNumThreads(),
             "cpus": cv2.getNumberOfCPUs(),
-            "cuda": features,
+        }, {}
+
+    def build(self, header, arrays):
+        """What this OpenCV was built with, and the OpenCL device it would take."""
+        import cv2
+
+        return {
+            "information": cv2.getBuildInformation(),
+            "features": cv2.getCPUFeaturesLine(),
+            "opencl": _OPENCL.default_device(cv2),
+            "cuda_devices": _cuda_devices(cv2),
         }, {}
 
     def load(self, header, arrays):
@@ -63,9 +82,11 @@ class Nets:
         if header["threads"]:
             cv2.setNumThreads(header["threads"])
         key = header["key"]
-        self._files[key] = (header["path"], header["engine"], header["outputs"])
+        if header["device"].startswith("opencl"):
+            self._count_launches()
         start = time.perf_counter()
-        net = _read(cv2, header["path"], header["engine"])
+        net = _read(cv2, header)
+        self._files[key] = header
         self._nets[key] = (None, net)
         return {
             "engine": _engine_of(net),
@@ -74,8 +95,33 @@ class Nets:
         }, {}
 
     def forward(self, header, arrays):
+        before = len(self._launches.times)
         outputs, names = self._forward(header["key"], arrays)
-        return {"renamed": names}, outputs
+        return {"renamed": names, "launches": len(self._launches.times) - before}, outputs
+
+    def opencl(self, header, arrays):
+        """The OpenCL device in use."""
+        import cv2
+
+        return {"device": _OPENCL.default_device(cv2)}, {}
+
+    def cuda(self, header, arrays):
+        """The net's layers, and whether this process has a CUDA context on a device."""
+        net = self._nets[header["key"]][1]
+        layers = [[n, net.getLayer(net.getLayerId(n)).type] for n in net.getLayerNames()]
+        return {"layers": layers, "context": _has_cuda_context()}, {}
+
+    def layers(self, header, arrays):
+        """Run once more, traced: what each layer did. The environment must ask for the trace."""
+        import cv2
+
+        key = header["key"]
+        self._forward(key, arrays)  # compiles kernels and tunes them
+        self._forward(key, arrays)
+        found = _OPENCL.layers_of_forward(
+            cv2, self._launches, self._nets[key][1], lambda: self._forward(key, arrays)
+        )
+        return {"layers": found}, {}
 
     def prepare(self, header, arrays):
         """Keep one sample for timing. The first call forgets the samples before."""
@@ -86,12 +132,14 @@ class Nets:
 
     def warm_up(self, header, arrays):
         """Run each net a few times; say how often a timed run of it has to repeat."""
-        repeats = {}
+        repeats, before = {}, len(self._launches.times)
         for key in header["keys"]:
             for _ in range(header["runs"]):
                 seconds = self._timed(key, self._samples[0], 1)
             repeats[key] = max(1, int(_SHORTEST_RUN_S / max(seconds, 1e-7)))
-        return {"repeats": repeats}, {}
+        launches = len(self._launches.times) - before
+        self._launches.remove()  # what is timed calls the driver directly
+        return {"repeats": repeats, "launches": launches}, {}
 
     def block(self, header, arrays):
         """Time runs of nets in the given order; wall seconds a forward, and CPU over wall."""
@@ -107,7 +155,7 @@ class Nets:
         return {}, {}
 
     def _timed(self, key, sample, repeats):
-        net, outputs = self._net_for(key, sample), self._files[key][2]
+        net, outputs = self._net_for(key, sample), self._files[key]["outputs"]
         names = _output_names(net, outputs)
         inputs = {name: _as_cv2(value) for name, value in sample.items()}
         start = time.perf_counter()
@@ -118,7 +166,7 @@ class Nets:
         return (time.perf_counter() - start) / repeats
 
     def _forward(self, key, arrays):
-        net, outputs = self._net_for(key, arrays), self._files[key][2]
+        net, outputs = self._net_for(key, arrays), self._files[key]["outputs"]
         for name, value in arrays.items():
             net.setInput(_as_cv2(value), name)
         names = _output_names(net, outputs)
@@ -132,24 +180,63 @@ class Nets:
         shapes = {name: value.shape for name, value in arrays.items()}
         seen, net = self._nets[key]
         if seen is not None and seen != shapes:
-            path, engine, _ = self._files[key]
-            net = _read(cv2, path, engine)
+            net = _read(cv2, self._files[key])
         if seen != shapes:
             self._nets[key] = (shapes, net)
         return net
 
+    def _count_launches(self):
+        try:
+            self._launches.install()
+        except (OSError, AttributeError) as error:  # no loader: then cv2 runs on the CPU as well
+            print("launches are not counted: %s" % error, file=sys.stderr)
 
-def _read(cv2, path, engine):
+
+def _read(cv2, asked):
     try:
         if _engines(cv2) == ["auto"]:  # before 5.0 there is one engine and no argument for it
-            net = cv2.dnn.readNetFromONNX(path)
+            net = cv2.dnn.readNetFromONNX(asked["path"])
         else:
-            net = cv2.dnn.readNetFromONNX(path, engine=_ENGINES[engine])
+            net = cv2.dnn.readNetFromONNX(asked["path"], engine=_ENGINES[asked["engine"]])
     except cv2.error as error:
         raise LoadFailed(str(error)) from None
     if net.empty():
         raise EmptyNet("cv2 returned an empty net, which is its way to say 'unsupported operator'")
+    if asked["device"] in _DEVICES:
+        backend, target = _DEVICES[asked["device"]]
+        net.setPreferableBackend(getattr(cv2.dnn, "DNN_BACKEND_" + backend))
+        net.setPreferableTarget(getattr(cv2.dnn, "DNN_TARGET_" + target))
+    for name, switch in (("winograd", net.enableWinograd), ("fusion", net.enableFusion)):
+        if asked[name] is not None:
+            switch(asked[name])
+    if net.empty():
+        raise EmptyNet("the net is empty once fusion is switched off: this engine cannot do that")
     return net
+
+
+def _cuda_devices(cv2):
+    try:
+        return cv2.cuda.getCudaEnabledDeviceCount()
+    except (AttributeError, cv2.error):
+        return 0
+
+
+def _has_cuda_context():
+    """Whether the primary context, which OpenCV uses, is active on some device."""
+    try:
+        library = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    flags, active = ctypes.c_uint(), ctypes.c_int()
+    for device in range(_MOST_CUDA_DEVICES):
+        failed = library.cuDevicePrimaryCtxGetState(
+            device, ctypes.byref(flags), ctypes.byref(active)
+        )
+        if failed:
+            return False
+        if active.value:
+            return True
+    return False
 
 
 def _engines(cv2):
@@ -190,9 +277,14 @@ def _as_cv2(array):
     return array
 
 
+_OPENCL = _module(os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker_opencl.py"))
+
 if __name__ == "__main__":
     frames, serve = _module(sys.argv[1]), _module(sys.argv[2])
     serve.limit_memory(int(sys.argv[3]))
     nets = Nets()
-    operations = ("hello", "load", "forward", "prepare", "warm_up", "block", "unload")
+    operations = (
+        "hello", "build", "load", "forward", "opencl", "cuda", "layers",
+        "prepare", "warm_up", "block", "unload",
+    )  # fmt: skip
     serve.serve(frames, {name: getattr(nets, name) for name in operations})

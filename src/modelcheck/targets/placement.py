@@ -1,0 +1,244 @@
+"""Where a model ran, and the proof of it.
+
+cv2.dnn takes a request for another device than the CPU and may run on the CPU without a word
+(OpenCV's own log lines, quoted below, say so sometimes). So a placement needs evidence that the
+device worked: kernel launches for OpenCL, the process's use of the device for CUDA. What is not
+proven is not judged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelcheck.errors import Unsupported, printable
+from modelcheck.targets.target import Device, Target
+
+# Layers that move or rename data: none of their work is missing where they launch no kernel.
+_MOVES_DATA = frozenset({
+    "", "Concat", "Const", "Dropout", "Expand", "Flatten", "Identity", "Padding", "Permute",
+    "Reorg", "Reshape", "ShuffleChannel", "Slice", "Split", "Tile",
+})  # fmt: skip
+_SHOWN_LAYERS = 6
+_LEAVES_CUDA = re.compile(
+    r'CUDA backend will fallback to the CPU implementation for the layer "(?P<layer>[^"]*)"'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a model ran. Without proof there is no pass.
+
+    `fallback_share` is the part of the MACs that ran elsewhere than asked for, in 0..1; None
+    where layers fell back and the share is not known yet.
+    """
+
+    requested: str
+    actual: str
+    proof: tuple[str, ...] = ()
+    fallback_layers: tuple[str, ...] = ()
+    fallback_share: float | None = 0.0
+    simulated: bool = False  # on a device that is a CPU: right or wrong, but no measure of speed
+
+    @property
+    def proven(self) -> bool:
+        return bool(self.proof)
+
+    @property
+    def partial(self) -> bool:
+        """Whether some layers ran elsewhere."""
+        return bool(self.fallback_layers)
+
+
+class FellBack(Unsupported):
+    """The model ran, but not where it was asked to."""
+
+
+class NotProven(Unsupported):
+    """Nothing shows that the model ran where it was asked to."""
+
+
+@dataclass(frozen=True, slots=True)
+class _LogLine:
+    """A line of OpenCV's log that says that the whole net does not run as asked."""
+
+    pattern: re.Pattern[str]
+    what: str
+    remedy: str
+
+
+_WHOLE_NET = (
+    _LogLine(
+        re.compile(r"not supported by the new graph engine"),
+        "fell back to the CPU: OpenCV's new engine runs on the CPU only",
+        "Ask for the classic engine where the device is OpenCL or CUDA, or for cpu.",
+    ),
+    _LogLine(
+        re.compile(r"OpenCL target is not supported with current OpenCL device"),
+        "fell back to the CPU: OpenCV uses OpenCL on GPUs only, and the OpenCL device is none",
+        "To test on a CPU device set OPENCV_OPENCL_DEVICE=:CPU: and "
+        "OPENCV_DNN_OPENCL_ALLOW_ALL_DEVICES=1.",
+    ),
+    _LogLine(
+        re.compile(r"fall back to DNN_TARGET_CPU\b"),
+        "fell back to the CPU in float32: only ARM CPUs (v8) run DNN_TARGET_CPU_FP16",
+        "Ask for cpu, or run this check on the ARM machine.",
+    ),
+)
+
+
+def net_fallback(log: str) -> tuple[str, str] | None:
+    """What OpenCV's log says about the whole net (what, remedy); None where it says nothing."""
+    for line in _WHOLE_NET:
+        if line.pattern.search(log):
+            return line.what, line.remedy
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class TracedLayer:
+    """One layer of a traced forward. A layer that is fused into another is not executed."""
+
+    name: str
+    kind: str
+    executed: bool
+    launches: int
+
+    @property
+    def fell_back(self) -> bool:
+        """Whether it computed something without the device."""
+        return self.executed and not self.launches and self.kind not in _MOVES_DATA
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCLDevice:
+    """What OpenCV takes for its OpenCL device. `fp16`: whether it has half floats."""
+
+    name: str
+    version: str
+    on_cpu: bool
+    fp16: bool | None
+
+
+def place_on_cpu(target: Target, engine: str, log: str) -> Placement:
+    """Proof: what the net reports, and for fp16 that OpenCV's log knows of no fallback.
+
+    Raises FellBack where the log does.
+    """
+    raise_for(target, net_fallback(log))
+    proof = [f"the net reports the {engine} engine", "the device is the CPU"]
+    if target.device is Device.CPU_FP16:
+        proof.append("OpenCV took the request for half floats, which it declines where it cannot")
+    return Placement(target.name, f"{target.device} {engine}", tuple(proof))
+
+
+def place_on_opencl(
+    target: Target,
+    engine: str,
+    device: OpenCLDevice | None,
+    launches: int,
+    layers: Sequence[TracedLayer],
+    log: str,
+) -> Placement:
+    """Proof: kernel launches in a forward, and which layers made them.
+
+    Raises FellBack where the whole net ran on the CPU, or in float32 where half was asked for.
+    """
+    raise_for(target, net_fallback(log))
+    if device is None:
+        raise FellBack(
+            "fell back to the CPU: there is no OpenCL device",
+            where=target.name,
+            remedy="Install the driver of the GPU with its ICD (Debian: ocl-icd-libopencl1 and the "
+            "vendor's package; pocl-opencl-icd for a CPU device).",
+        )
+    if launches == 0:
+        raise FellBack(
+            f"fell back to the CPU: {_quoted(device.name)} ran no kernel in a forward",
+            where=target.name,
+            remedy="OpenCV has no OpenCL code for these layers; ask for cpu.",
+        )
+    if target.device is Device.OPENCL_FP16 and device.fp16 is False:
+        raise FellBack(
+            f"fell back to float32: {_quoted(device.name)} has no half floats (cl_khr_fp16)",
+            where=target.name,
+            remedy="Ask for opencl, or for another device.",
+        )
+    fell_back = tuple(layer.name for layer in layers if layer.fell_back)
+    proof = (
+        f"{launches} kernel launches a forward on {printable(device.name)} ({device.version})",
+        f"the net reports the {engine} engine",
+    )
+    share = None if fell_back else 0.0
+    actual = f"{target.device} {engine} on {printable(device.name)}"
+    return Placement(target.name, actual, proof, fell_back, share, simulated=device.on_cpu)
+
+
+def place_on_cuda(
+    target: Target,
+    engine: str,
+    layers: Sequence[tuple[str, str]],
+    use: Sequence[str],
+    log: str,
+) -> Placement:
+    """Proof: the process's use of a device (`use`, in words), and OpenCV's log of fallbacks.
+
+    `layers` are (name, type); OpenCV names in its log (level INFO) each one that left CUDA.
+    Raises FellBack where all did, NotProven where nothing shows that the device was used.
+    """
+    raise_for(target, net_fallback(log))
+    if not use:
+        raise NotProven(
+            "placement not proven: the process uses no NVIDIA device",
+            where=target.name,
+            remedy="See that the driver works (nvidia-smi) and that this OpenCV is built with CUDA "
+            "(`modelcheck targets`).",
+        )
+    left = {match["layer"] for match in _LEAVES_CUDA.finditer(log)}
+    working = [name for name, kind in layers if kind not in _MOVES_DATA]
+    fell_back = tuple(name for name in working if name in left)
+    if len(fell_back) == len(working):
+        raise FellBack(
+            f"fell back to the CPU: OpenCV has no CUDA code for any of {len(working)} layers",
+            where=target.name,
+            remedy="Ask for cpu. Quantized nets leave CUDA as a whole.",
+        )
+    share = None if fell_back else 0.0
+    proof = (
+        *use,
+        f"OpenCV's log names {len(fell_back)} of {len(working)} layers as left to the CPU",
+    )
+    return Placement(target.name, f"{target.device} {engine}", proof, fell_back, share)
+
+
+def check_share(placement: Placement, most: float) -> None:
+    """Raises FellBack where more of the MACs ran elsewhere than `most` allows, in 0..1."""
+    share = placement.fallback_share
+    if not placement.partial or (share is not None and share <= most):
+        return
+    how_much = "an unknown part" if share is None else f"{share:.0%}"
+    raise FellBack(
+        f"fell back in part: {how_much} of the MACs ran on the CPU, in {listed(placement)}",
+        where=placement.requested,
+        remedy=f"At most {most:.0%} may (--max-fallback).",
+    )
+
+
+def listed(placement: Placement) -> str:
+    """'3 layers (conv1, conv2, fc)': how many fell back, and the first few by name."""
+    names = placement.fallback_layers
+    shown = ", ".join(printable(name) for name in names[:_SHOWN_LAYERS])
+    more = ", …" if len(names) > _SHOWN_LAYERS else ""
+    return f"{len(names)} layer{'s' * (len(names) != 1)} ({shown}{more})"
+
+
+def raise_for(target: Target, fallback: tuple[str, str] | None) -> None:
+    """FellBack, where there is one."""
+    if fallback is not None:
+        what, remedy = fallback
+        raise FellBack(what, where=target.name, remedy=remedy)
+
+
+def _quoted(name: str) -> str:
+    return f"'{printable(name)}'"
