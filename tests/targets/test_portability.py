@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).resolve().parents[2] / "src" / "modelcheck"
-FILES = ["targets/worker.py", "process/frames.py", "process/serve.py", "data/decoder.py"]
+FILES = [
+    "targets/worker.py", "targets/worker_opencl.py", "targets/worker_pool.py",
+    "process/frames.py", "process/serve.py", "data/decoder.py",
+]  # fmt: skip
 # Since 3.9 and later: they parse on 3.8 and fail when they are reached.
 NEWER_NAMES = {"removeprefix", "removesuffix", "batched", "pairwise", "bit_count", "cache", "lcm"}
 

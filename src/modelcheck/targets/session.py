@@ -137,27 +137,8 @@ class TargetSession(Closing):
         is for a baseline that runs on another engine than the target's.
         Raises FellBack where OpenCV's log already says that it will run elsewhere.
         """
-        engine = engine or self.target.engine
-        request: dict[str, Any] = {
-            "path": str(path.absolute()), "engine": engine, "device": self.target.device,
-            "threads": self.target.threads or 0, "outputs": list(outputs),
-            "winograd": options.winograd, "fusion": options.fusion,
-        }  # fmt: skip
-        patience_s = max(self._limits.start_s, self._limits.request_s)
-        said = self._request("load", key=key, timeout_s=patience_s, **request).fields
-        actual = str(said["engine"])
-        if engine is not Engine.AUTO and actual != engine:
-            remedy = "OpenCV before 5.0 has no new engine." if engine is Engine.NEW else None
-            raise TargetRefused(
-                f"cv2 loaded it with the {actual} engine instead",
-                where=self.target.name, remedy=remedy,
-            )  # fmt: skip
-        self._loaded[key] = _Loaded(request, actual)
-        log = self._log()
-        if self.target.device.is_cpu:
-            return place_on_cpu(self.target, actual, log)
-        raise_for(self.target, net_fallback(log))
-        return Placement(self.target.name, f"{self.target.device} {actual}")
+        target = replace(self.target, engine=engine or self.target.engine)
+        return self._read_net("load", path, outputs, key, target, options)
 
     def prove(self, arrays: Mapping[str, np.ndarray], *, key: str = "net") -> Placement:
         """Run a loaded net until it is known where it runs; the placement with its proof.
@@ -234,6 +215,8 @@ class TargetSession(Closing):
         for i, arrays in enumerate(samples):
             self._request("prepare", arrays, first=i == 0)
         said = self._request("warm_up", keys=list(keys), runs=_WARM_UP_RUNS).fields
+        if self.target.device.is_opencl and not said["launches"]:
+            raise FellBack("fell back to the CPU: no kernel ran", where=self.target.name)
         return dict(said["repeats"])
 
     def block(self, order: Sequence[str], *, sample: int, repeats: Mapping[str, int]) -> Timing:
@@ -249,6 +232,38 @@ class TargetSession(Closing):
 
     def close(self) -> None:
         self._child.close()
+
+    def _read_net(
+        self,
+        op: str,
+        path: Path,
+        outputs: Sequence[str],
+        key: str,
+        target: Target,
+        options: NetOptions,
+        **more: Any,
+    ) -> Placement:
+        """Let the worker read a model with the engine and the threads of `target`."""
+        request: dict[str, Any] = {
+            "path": str(path.absolute()), "engine": target.engine, "device": target.device,
+            "threads": target.threads or 0, "outputs": list(outputs),
+            "winograd": options.winograd, "fusion": options.fusion, **more,
+        }  # fmt: skip
+        patience_s = max(self._limits.start_s, self._limits.request_s)
+        said = self._request(op, key=key, timeout_s=patience_s, **request).fields
+        actual = str(said["engine"])
+        if target.engine is not Engine.AUTO and actual != target.engine:
+            remedy = "OpenCV before 5.0 has no new engine." if target.engine is Engine.NEW else None
+            raise TargetRefused(
+                f"cv2 loaded it with the {actual} engine instead",
+                where=self.target.name, remedy=remedy,
+            )  # fmt: skip
+        self._loaded[key] = _Loaded(request, actual)
+        log = self._log()
+        if target.device.is_cpu:
+            return place_on_cpu(target, actual, log)
+        raise_for(target, net_fallback(log))
+        return Placement(target.name, f"{target.device} {actual}")
 
     def _log(self) -> str:
         return self._child.log_tail(_PLACEMENT_LOG_BYTES)

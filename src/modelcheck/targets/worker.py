@@ -51,6 +51,7 @@ class Nets:
         self._nets = {}  # key -> (shapes, net)
         self._samples = []
         self._launches = _OPENCL.Launches()
+        self._pools = None  # made with the first request about pools, because it needs cv2
 
     def hello(self, header, arrays):
         import cv2
@@ -153,6 +154,34 @@ class Nets:
         self._nets.pop(header["key"], None)
         self._files.pop(header["key"], None)
         return {}, {}
+
+    def pool_sample(self, header, arrays):
+        return self._all_pools().sample(header, arrays)
+
+    def pool_load(self, header, arrays):
+        """Read the nets of a pool. Their outputs, run side by side, must be proven equal."""
+        if header["device"].startswith("opencl"):
+            self._count_launches()
+        return {"engine": _engine_of(self._all_pools().load(header, arrays))}, {}
+
+    def pool_run(self, header, arrays):
+        before = len(self._launches.times)
+        fields, outputs = self._all_pools().run(header, arrays)
+        return dict(fields, launches=len(self._launches.times) - before), outputs
+
+    def pool_measure(self, header, arrays):
+        self._launches.remove()  # what is timed calls the driver directly
+        return self._all_pools().measure(header, arrays)
+
+    def pool_unload(self, header, arrays):
+        return self._all_pools().unload(header, arrays)
+
+    def _all_pools(self):
+        import cv2
+
+        if self._pools is None:
+            self._pools = _POOL.Pools(cv2, _read, _output_names, _as_cv2)
+        return self._pools
 
     def _timed(self, key, sample, repeats):
         net, outputs = self._net_for(key, sample), self._files[key]["outputs"]
@@ -277,7 +306,9 @@ def _as_cv2(array):
     return array
 
 
-_OPENCL = _module(os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker_opencl.py"))
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_OPENCL = _module(os.path.join(_HERE, "worker_opencl.py"))
+_POOL = _module(os.path.join(_HERE, "worker_pool.py"))
 
 if __name__ == "__main__":
     frames, serve = _module(sys.argv[1]), _module(sys.argv[2])
@@ -286,5 +317,6 @@ if __name__ == "__main__":
     operations = (
         "hello", "build", "load", "forward", "opencl", "cuda", "layers",
         "prepare", "warm_up", "block", "unload",
+        "pool_sample", "pool_load", "pool_run", "pool_measure", "pool_unload",
     )  # fmt: skip
     serve.serve(frames, {name: getattr(nets, name) for name in operations})
