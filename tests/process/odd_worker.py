@@ -1,6 +1,6 @@
 """A child process for tests that misbehaves on request.
 
-Run by path:  python -I odd_worker.py FRAMES SERVE MEMORY_BYTES ANSWERS
+Run by path:  python -I odd_worker.py FRAMES SERVE MEMORY_BYTES ANSWERS SHARED SHARED
 """
 
 import ctypes
@@ -22,7 +22,7 @@ def _module(path):
 
 
 def echo(header, arrays):
-    return {"fields": {k: v for k, v in header.items() if k != "op"}}, arrays
+    return {"fields": {k: v for k, v in header.items() if k not in ("op", "may_share")}}, arrays
 
 
 def about(header, arrays):
@@ -79,6 +79,18 @@ def garble(header, arrays):
     time.sleep(60)
 
 
+def shrink(header, arrays):
+    """Try to take the shared memory away."""
+    shrunk = 0
+    for number in sys.argv[5:7]:
+        try:
+            os.ftruncate(int(number), 0)
+            shrunk += 1
+        except OSError:
+            pass
+    return {"shrunk": shrunk}, {}
+
+
 def breed(header, arrays):
     """Start a process that outlives this one unless somebody cares."""
     return {"pid": subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid}, {}
@@ -87,5 +99,5 @@ def breed(header, arrays):
 if __name__ == "__main__":
     frames, serve = _module(sys.argv[1]), _module(sys.argv[2])
     serve.limit_memory(int(sys.argv[3]))
-    operations = (echo, about, end, refuse, allocate, chat, garble, breed)
+    operations = (echo, about, end, refuse, allocate, chat, garble, shrink, breed)
     serve.serve(frames, {f.__name__: f for f in operations})

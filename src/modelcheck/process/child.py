@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import selectors
 import signal
@@ -102,6 +103,7 @@ class Child(Closing):
         self._process: subprocess.Popen[bytes] | None = None
         self._folder = Workspace()
         self._streams = contextlib.ExitStack()
+        self._unanswered = 0
         try:
             self._log = self._streams.enter_context(self._open_log())
             self._from_child, self._to_child = self._start(script, python, environment or {})
@@ -136,8 +138,14 @@ class Child(Closing):
         """Send a request; the time-out runs from here. Pair every send with one `receive`."""
         self._check_alive()
         self._be_patient(timeout_s or self._limits.request_s)
+        # Shared memory holds one frame: what an earlier request or answer has put there may not
+        # have been read yet.
+        alone = self._unanswered == 0
+        self._unanswered += 1
+        header = {"op": op, "may_share": alone, **fields}
         try:
-            frames.write_frame(_Writer(self), {"op": op, **fields}, dict(arrays or {}))
+            shared = self._asked if alone else None
+            frames.write_frame(_Writer(self), header, dict(arrays or {}), shared)
         except BrokenPipeError:
             raise self._post_mortem() from None
 
@@ -150,7 +158,8 @@ class Child(Closing):
         if timeout_s is not None:
             self._be_patient(timeout_s)
         try:
-            fields, arrays = frames.read_frame(_Reader(self))
+            fields, arrays = frames.read_frame(_Reader(self), self._answered)
+            self._unanswered -= 1
             well = fields.pop("ok")
         except frames.Closed:
             raise self._post_mortem() from None
@@ -216,10 +225,12 @@ class Child(Closing):
         if os.sep in python:
             python = os.path.abspath(python)  # of here, not of the child's own folder
         here = Path(__file__).parent
+        shared = [_sealed_memory(self._streams) for _ in range(2)]
+        self._asked, self._answered = map(self._mapping_of, shared)
         readable, writable = os.pipe()
         command = [
             python, "-I", str(script.absolute()), str(here / "frames.py"), str(here / "serve.py"),
-            str(self._limits.address_space()), str(writable),
+            str(self._limits.address_space()), str(writable), *map(str, shared),
         ]  # fmt: skip
         wanted = {**os.environ, "TMPDIR": str(self._folder.path), **environment}
         try:
@@ -232,7 +243,7 @@ class Child(Closing):
                 cwd=self._folder.path,
                 env={key: value for key, value in wanted.items() if value is not None},
                 start_new_session=True,  # Ctrl-C is for the parent, which then buries the child
-                pass_fds=(writable,),
+                pass_fds=(writable, *shared),
                 bufsize=0,
             )
         finally:
@@ -242,6 +253,11 @@ class Child(Closing):
         for pipe in (from_child, to_child):
             os.set_blocking(pipe.fileno(), False)
         return from_child, to_child
+
+    def _mapping_of(self, descriptor: int) -> frames.SharedMemory:
+        memory = frames.SharedMemory(descriptor)
+        self._streams.callback(memory.close)
+        return memory
 
     def _check_alive(self) -> None:
         if self._process is None:
@@ -280,6 +296,17 @@ class Child(Closing):
         log = self.log_tail()
         self.close()
         return log
+
+
+def _sealed_memory(streams: contextlib.ExitStack) -> int:
+    """The descriptor of memory that a child can make larger but not smaller.
+
+    Memory that becomes smaller would kill, by SIGBUS, the process that reads it.
+    """
+    descriptor = os.memfd_create("modelcheck", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    streams.callback(os.close, descriptor)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    return descriptor
 
 
 def _signal_name(number: int) -> str:

@@ -4,10 +4,14 @@ Never pickle: what a child sends back is data. Both ends use this file, the work
 from its path, so it needs only the standard library and numpy, and runs on Python 3.8.
 
 A frame is  <u32 header length> <header: UTF-8 JSON> <array bytes> ...
-where header["arrays"] lists [name, dtype, shape] in order and the arrays are C-contiguous.
+where header["arrays"] lists [name, dtype, shape] in order and the arrays are C-contiguous. Where
+header["shared"] says so, the array bytes lie in shared memory instead: a pipe takes several times
+as long for an image, as the kernel copies it twice, page by page.
 """
 
 import json
+import mmap
+import os
 import struct
 
 import numpy as np
@@ -15,6 +19,8 @@ import numpy as np
 _LENGTH = struct.Struct("<I")
 _MAX_HEADER_BYTES = 64 << 20
 _KINDS = "biuf"  # what a child may send: no objects, no strings
+_LEAST_SHARED_BYTES = 32 << 10  # fewer are as quick through the pipe
+_MOST_SHARED_BYTES = 64 << 20  # it stays for as long as the process
 
 
 class FrameError(Exception):
@@ -25,20 +31,75 @@ class Closed(FrameError):
     """The other side closed the pipe."""
 
 
-def write_frame(stream, header, arrays=None):
+class SharedMemory:
+    """Memory that both processes map, for the arrays of one frame at a time.
+
+    Each direction has one of its own. Only its writer makes it larger, and nobody smaller: who
+    made the descriptor has sealed it against that.
+    """
+
+    def __init__(self, descriptor):
+        self._descriptor = descriptor
+        self._map = None
+
+    def room(self, n_bytes):
+        """Room for the writer; None where the arrays had better go through the pipe."""
+        if not _LEAST_SHARED_BYTES <= n_bytes <= _MOST_SHARED_BYTES:
+            return None
+        try:
+            if os.fstat(self._descriptor).st_size < n_bytes:
+                os.ftruncate(self._descriptor, 1 << (n_bytes - 1).bit_length())
+            return self._mapped(mmap.PROT_READ | mmap.PROT_WRITE)
+        except (OSError, ValueError):  # a limit on memory or files
+            return None
+
+    def content(self, n_bytes):
+        """What the writer has put there."""
+        if n_bytes == 0:
+            return memoryview(b"")
+        try:
+            if os.fstat(self._descriptor).st_size >= n_bytes:
+                return self._mapped(mmap.PROT_READ)
+        except OSError as error:
+            raise MemoryError("shared memory: %s" % error) from None
+        raise FrameError("%d bytes are not in the shared memory" % n_bytes)
+
+    def close(self):
+        if self._map is not None:
+            self._map.close()
+            self._map = None
+
+    def _mapped(self, protection):
+        size = os.fstat(self._descriptor).st_size
+        if self._map is None or len(self._map) < size:
+            self.close()
+            self._map = mmap.mmap(self._descriptor, size, prot=protection)
+        return memoryview(self._map)
+
+
+def write_frame(stream, header, arrays=None, shared=None):
     """Write one frame and flush it. `arrays` maps names to numpy arrays."""
     arrays = arrays or {}
     payload = [np.ascontiguousarray(a).reshape(np.shape(a)) for a in arrays.values()]
     table = [[name, a.dtype.str, list(a.shape)] for name, a in zip(arrays, payload)]
-    text = json.dumps(dict(header, arrays=table)).encode("utf-8", "surrogatepass")
+    views = [memoryview(a.reshape(-1)).cast("B") for a in payload if a.nbytes]
+    room = shared.room(sum(map(len, views))) if shared is not None else None
+    header = dict(header, arrays=table, shared=room is not None)
+    text = json.dumps(header).encode("utf-8", "surrogatepass")
+    if room is not None:
+        with room:
+            begin = 0
+            for view in views:
+                room[begin : begin + len(view)] = view
+                begin += len(view)
+        views = []
     stream.write(_LENGTH.pack(len(text)) + text)
-    for array in payload:
-        if array.nbytes:
-            stream.write(memoryview(array.reshape(-1)).cast("B"))
+    for view in views:
+        stream.write(view)
     stream.flush()
 
 
-def read_frame(stream):
+def read_frame(stream, shared=None):
     """Read one frame: (header, {name: array}). The arrays own their memory.
 
     Raises Closed at the end of the stream, FrameError for whatever is no frame, and MemoryError
@@ -51,14 +112,28 @@ def read_frame(stream):
     try:
         header = json.loads(text.decode("utf-8", "surrogatepass"))
         arrays = {str(name): _empty(*layout) for name, *layout in header.pop("arrays")}
+        is_shared = header.pop("shared", False)
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise FrameError("header %r: %s" % (text[:80], error)) from None
     except RecursionError:
         raise FrameError("header %r" % text[:80]) from None
-    for array in arrays.values():
-        if array.nbytes:
-            _read_into(stream, memoryview(array.reshape(-1)).cast("B"))
+    views = [memoryview(a.reshape(-1)).cast("B") for a in arrays.values() if a.nbytes]
+    if is_shared:
+        _copy_shared(shared, views)
+    else:
+        for view in views:
+            _read_into(stream, view)
     return header, arrays
+
+
+def _copy_shared(shared, views):
+    if shared is None:
+        raise FrameError("there is no shared memory")
+    with shared.content(sum(map(len, views))) as content:
+        begin = 0
+        for view in views:
+            view[:] = content[begin : begin + len(view)]
+            begin += len(view)
 
 
 def _empty(dtype_text, shape):

@@ -19,7 +19,8 @@ def serve(frames, handlers):
     A handler returns (fields, arrays). An exception becomes an answer with its type and text, so
     that only death (a signal, a hang) is left for the parent to notice. Native code, a start-up
     file or a wrapper may print to fd 1 and 2, which both go to the log: answers go to the pipe
-    whose number is the fourth argument.
+    whose number is the fourth argument. The fifth and sixth, where they are given, are shared
+    memory for the arrays of requests and answers.
     """
     _die_with_parent()
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
@@ -30,9 +31,10 @@ def serve(frames, handlers):
     for stream in (requests, answers):
         _widen_pipe(stream)
     answers = _WriteAll(answers)
+    asked, answered = _shared_memory(frames)
     while True:
         try:
-            header, arrays = frames.read_frame(requests)
+            header, arrays = frames.read_frame(requests, asked)
         except frames.Closed:
             return
         try:
@@ -44,7 +46,7 @@ def serve(frames, handlers):
             answer = {"ok": False, "kind": type(error).__name__, "error": str(error)}
             results = {}
         _flush()
-        frames.write_frame(answers, answer, results)
+        frames.write_frame(answers, answer, results, answered if header["may_share"] else None)
 
 
 def limit_memory(n_bytes):
@@ -78,6 +80,16 @@ class _WriteAll:
 
     def flush(self):
         pass
+
+
+def _shared_memory(frames):
+    """(that of requests, that of answers); None where the parent has none to share."""
+    descriptors = [int(number) for number in sys.argv[5:7]]
+    if len(descriptors) < 2:
+        return None, None
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    return tuple(frames.SharedMemory(descriptor) for descriptor in descriptors)
 
 
 def _flush():
