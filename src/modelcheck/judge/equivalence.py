@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 
 from modelcheck.judge.agreement import AgreementEvidence
 from modelcheck.judge.comparison import ComparisonEvidence
-from modelcheck.judge.findings import Finding, View, gravest, judge_outputs, structural_fault
+from modelcheck.judge.findings import Finding, View, judge_outputs, structural_fault
 from modelcheck.judge.limits import EquivalenceLimit, default_limit
 from modelcheck.judge.noise import LARGEST_LIMIT, NoiseFloor, lower_bound
-from modelcheck.judge.outcome import Blame, Check, Outcome
+from modelcheck.judge.outcome import Blame, Check, Outcome, gravest
 from modelcheck.judge.tightest import tightest_limits
 from modelcheck.judge.wording import equivalence_message
 
@@ -192,12 +192,12 @@ def _by_the_limits(case: EquivalenceCase, noise_limit: float) -> _Decision:
     limit = case.effective_limit
     samples = case.judged_samples
     original = View(case.target_drift, case.target_agreement, samples, noise_limit)
-    target_fails = gravest(judge_outputs(limit, original)) is Outcome.FAIL
+    target_fails = gravest(f.outcome for f in judge_outputs(limit, original)) is Outcome.FAIL
     # From a wrong original, the way to a right candidate is long: only the total counts then.
     moved = case.transform_drift if case.claim == "exact" and not target_fails else None
     candidate = View(case.total, case.total_agreement, samples, noise_limit, moved)
     findings = judge_outputs(limit, candidate)
-    outcome = gravest(findings)
+    outcome = gravest(f.outcome for f in findings)
     if outcome is Outcome.PASS:
         return _Decision(outcome, Blame.NONE, findings, repairs_target=target_fails)
     if outcome is Outcome.INCONCLUSIVE:

@@ -13,15 +13,13 @@ from modelcheck import units
 from modelcheck.judge.agreement import AgreementEvidence, samples_needed
 from modelcheck.judge.comparison import ComparisonEvidence, OutputEvidence
 from modelcheck.judge.limits import MAX_ERROR, MIN_AGREEMENT, MIN_SQNR, EquivalenceLimit, Term
-from modelcheck.judge.outcome import Outcome
+from modelcheck.judge.outcome import Outcome, gravest, mildest
 
 SQNR_SAMPLES = 16  # fewer say little about a mean over inputs (GATE.md)
 # Fewer samples than that still show a failure that is out by a factor of two in noise energy.
 _CLEARLY_BELOW_DB = 3.0
 # The mean output over the samples, the best constant, has 0 dB; three quarters explained have 6.
 _LEAST_VARIATION_DB = 6.0
-
-_GRAVITY = (Outcome.PASS, Outcome.INCONCLUSIVE, Outcome.FAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +50,6 @@ class Finding:
 def judge_outputs(limit: EquivalenceLimit, view: View) -> tuple[Finding, ...]:
     """One finding for each output, in the order of the comparison."""
     return tuple(_judge_output(limit, view, output) for output in view.comparison.outputs)
-
-
-def gravest(findings: Iterable[Finding]) -> Outcome:
-    """The outcome of all findings together; without any, INCONCLUSIVE."""
-    outcomes = [finding.outcome for finding in findings]
-    return max(outcomes, key=_GRAVITY.index, default=Outcome.INCONCLUSIVE)
 
 
 def structural_fault(output: OutputEvidence) -> str | None:
@@ -92,7 +84,7 @@ def _judge_output(limit: EquivalenceLimit, view: View, output: OutputEvidence) -
         judged = [_judge_term(term, view, output) for term in all_of]
         terms = [finding for finding in judged if finding is not None]
         if terms:
-            alternatives.append(_combine(terms, max, " and "))
+            alternatives.append(_combine(terms, gravest, " and "))
     if not alternatives:
         return Finding(
             Outcome.INCONCLUSIVE,
@@ -100,13 +92,15 @@ def _judge_output(limit: EquivalenceLimit, view: View, output: OutputEvidence) -
             "Declare min-sqnr or max-error too",
             output.name,
         )
-    combined = _combine(alternatives, min, " or ")
+    combined = _combine(alternatives, mildest, " or ")
     return Finding(combined.outcome, combined.text, combined.remedy, output.name)
 
 
-def _combine(findings: list[Finding], choose: Callable[..., Outcome], conjunction: str) -> Finding:
+def _combine(
+    findings: list[Finding], choose: Callable[[Iterable[Outcome]], Outcome], conjunction: str
+) -> Finding:
     """The chosen outcome, told by those findings that caused it."""
-    outcome = choose((finding.outcome for finding in findings), key=_GRAVITY.index)
+    outcome = choose(finding.outcome for finding in findings)
     causes = [finding for finding in findings if finding.outcome is outcome]
     remedies = dict.fromkeys(finding.remedy for finding in causes if finding.remedy)
     # A PASS of an any-of needs one alternative, and is told by it.
@@ -138,7 +132,7 @@ def _judge_error(
             return Finding(Outcome.INCONCLUSIVE, "not compared with the original there")
         drift = _error_finding("max error from the original there", moved, transform_limit)
         findings.insert(0, drift)
-    return _combine(findings, max, " and ")
+    return _combine(findings, gravest, " and ")
 
 
 def _error_finding(what: str, output: OutputEvidence, limit: float) -> Finding:

@@ -66,6 +66,12 @@ def gravest(outcomes: Iterable[Outcome]) -> Outcome:
     return next((o for o in _PRECEDENCE if o in found), Outcome.INCONCLUSIVE)
 
 
+def mildest(outcomes: Iterable[Outcome]) -> Outcome:
+    """PASS before INCONCLUSIVE before UNSUPPORTED before FAIL; of none, INCONCLUSIVE."""
+    found = set(outcomes)
+    return next((o for o in reversed(_PRECEDENCE) if o in found), Outcome.INCONCLUSIVE)
+
+
 def exit_code(outcome: Outcome) -> int:
     """0 pass, 1 gate failed, 4 unsupported, 5 inconclusive."""
     return _EXIT_CODES[outcome]
