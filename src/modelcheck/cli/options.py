@@ -126,6 +126,11 @@ class LimitOptions:
         str | None,
         typer.Option(metavar="3%", help="At most so much slower.", rich_help_panel=_LIMITS),
     ] = None
+    max_fallback: Annotated[
+        str | None,
+        typer.Option(metavar="20%", help="Largest part of the MACs that may fall back to the CPU.",
+                     rich_help_panel=_LIMITS),
+    ] = None  # fmt: skip
     checks: Annotated[
         str | None,
         typer.Option(metavar="equivalence,speed", help="What is judged.", rich_help_panel=_LIMITS),

@@ -91,7 +91,7 @@ def _targets(
         shared = targets[0].limits if len({t.limits for t in targets}) == 1 else Limits()
         targets = tuple(TargetSettings(Target.parse(t), shared) for t in limits.target)
     equivalence = _equivalence(limits)
-    slowdown = limits.max_slowdown
+    slowdown, fallback = limits.max_slowdown, limits.max_fallback
     return tuple(
         replace(
             t,
@@ -103,6 +103,9 @@ def _targets(
                 max_slowdown=t.limits.max_slowdown
                 if slowdown is None
                 else parse_fraction(slowdown, key="--max-slowdown"),
+                max_fallback=t.limits.max_fallback
+                if fallback is None
+                else parse_fraction(fallback, key="--max-fallback"),
             ),
         )
         for t in targets

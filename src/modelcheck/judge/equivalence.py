@@ -5,9 +5,10 @@
     total            the candidate there against the reference
 
 Precision and lossy limits judge the total. Exact judges the transform drift within the noise
-floor, and the total within max(noise floor, 1e-4). Where the target drift alone is beyond the
-limit, a candidate whose total is within it repairs the target and passes; any other fails, and
-the target is blamed. So nothing passes because both are wrong alike.
+floor, and the total within max(noise floor, 1e-4; 2e-2 on a target of half floats). Where the
+target drift alone is beyond the limit, a candidate whose total is within it repairs the target
+and passes; any other fails, and the target is blamed. So nothing passes because both are wrong
+alike.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ class EquivalenceCase:
     reduction_length: int = 1  # K, for the lower bound while nothing is measured
     synthetic: bool = False
     optional: bool = False
+    half_floats: bool = False  # the target computes in float16
 
     @property
     def effective_limit(self) -> EquivalenceLimit:
         """The declared limit, or the default of the claim."""
-        return self.limit or default_limit(self.claim)
+        return self.limit or default_limit(self.claim, half_floats=self.half_floats)
 
     @property
     def alone(self) -> bool:

@@ -14,6 +14,8 @@ from modelcheck.errors import UsageError, did_you_mean
 
 # Exact: how far the candidate there may be from the float32 reference, scale-relative.
 TOTAL_ERROR_FLOOR = 1e-4  # OpenCV dnn/test/test_common.hpp, max abs for float32
+HALF_TOTAL_ERROR_FLOOR = 2e-2  # ... and for OPENCL_FP16, CUDA_FP16 and CPU_FP16
+DEFAULT_MAX_FALLBACK = 0.2
 
 NOISE_FLOOR = "noise-floor"  # the default of claim exact; it is measured, so never typed
 MAX_ERROR, MIN_SQNR, MIN_AGREEMENT = "max-error", "min-sqnr", "min-agreement"
@@ -66,14 +68,19 @@ _DEFAULTS = {
 CLAIMS = tuple(_DEFAULTS)
 
 
-def default_limit(claim: str) -> EquivalenceLimit:
-    """What holds where nothing is declared; the claim is exact, precision or lossy."""
+def default_limit(claim: str, *, half_floats: bool = False) -> EquivalenceLimit:
+    """What holds where nothing is declared; the claim is exact, precision or lossy.
+
+    A target that computes in half floats may be farther from the float32 reference.
+    """
     if claim not in _DEFAULTS:
         raise UsageError(
             f"unknown claim '{claim}'.",
             where="claim",
             remedy=did_you_mean(claim, CLAIMS) or f"The claims are {', '.join(CLAIMS)}.",
         )
+    if half_floats and claim == "exact":
+        return EquivalenceLimit(((Term(NOISE_FLOOR, HALF_TOTAL_ERROR_FLOOR),),), default=True)
     return EquivalenceLimit(_DEFAULTS[claim], default=True)
 
 
@@ -107,13 +114,17 @@ class Limits:
     """Everything that is judged on one target; None where nothing is declared.
 
     min_speedup 1.5: at least 1.5x as fast. max_slowdown 0.03: at most 3 % slower (0.97x).
+    max_fallback 0.2: at most 20 % of the MACs may run elsewhere than asked for.
     """
 
     equivalence: EquivalenceLimit | None = None
     min_speedup: float | None = None
     max_slowdown: float | None = None
+    max_fallback: float | None = None
 
     def __post_init__(self) -> None:
+        if self.max_fallback is not None:
+            _checked_fraction("max-fallback", self.max_fallback, "Write for example 0.2 or '20%'.")
         if self.min_speedup is not None:
             _positive("min-speedup", self.min_speedup, "Write for example 1.5 for 1.5x.")
         if self.max_slowdown is not None:
@@ -124,6 +135,10 @@ class Limits:
                     where="max-slowdown",
                     remedy=_SLOWDOWN_EXAMPLE,
                 )
+
+    def fallback_allowed(self) -> float:
+        """The part of the MACs that may run elsewhere, in 0..1."""
+        return DEFAULT_MAX_FALLBACK if self.max_fallback is None else self.max_fallback
 
     def speed_ratio_required(self) -> float | None:
         """X of 'at least X times as fast'; where both limits are given, the stricter."""
@@ -140,6 +155,8 @@ class Limits:
             parts.append(f"speed-up >= {units.ratio(self.min_speedup)}")
         if self.max_slowdown is not None:
             parts.append(f"slowdown <= {100 * self.max_slowdown:g} %")
+        if self.max_fallback is not None:
+            parts.append(f"fallback <= {100 * self.max_fallback:g} % of the MACs")
         return "; ".join(parts) or "nothing declared"
 
 

@@ -64,14 +64,17 @@ def parse_duration(text: float | str, *, key: str) -> float:
 
 def limits_of(table: schema.LimitKeys, inherited: Limits = Limits()) -> Limits:  # noqa: B008
     """The limits a table declares, over those it inherits."""
-    slowdown = table.max_slowdown
+    slowdown, fallback = table.max_slowdown, table.max_fallback
     if isinstance(slowdown, str):
         slowdown = parse_fraction(slowdown, key="max-slowdown")
+    if isinstance(fallback, str):
+        fallback = parse_fraction(fallback, key="max-fallback")
     declared = _equivalence(table)
     return Limits(
         equivalence=inherited.equivalence if declared is None else declared,
         min_speedup=inherited.min_speedup if table.min_speedup is None else table.min_speedup,
         max_slowdown=inherited.max_slowdown if slowdown is None else slowdown,
+        max_fallback=inherited.max_fallback if fallback is None else fallback,
     )
 
 

@@ -4,7 +4,7 @@
     [[steps]]   transform, and its options
     [[targets]] device, engine, threads, python, optional, and limits of its own
     [limits]    min-agreement, min-sqnr, max-error, limit, min-speedup, max-slowdown,
-                claim, checks, baseline, time-budget
+                max-fallback, claim, checks, baseline, time-budget
     [[models]]  original, candidate            (in *.modelcheck.toml)
     seed
 
@@ -80,6 +80,7 @@ class LimitKeys(Table):
     any_of: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     min_speedup: Number | None = None
     max_slowdown: Number | str | None = None
+    max_fallback: Number | str | None = None
 
 
 class LimitsTable(LimitKeys):

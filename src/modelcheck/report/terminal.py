@@ -23,6 +23,7 @@ from modelcheck.judge import (
 )
 from modelcheck.recipe import Candidate, CheckKind, Step
 from modelcheck.report.document import ModelFacts, Report
+from modelcheck.targets import listed_layers
 from modelcheck.verification import TargetResult
 
 VERDICTS = {
@@ -54,7 +55,11 @@ def print_report(report: Report, console: Console) -> None:
             console.print()
             console.print(table)
     console.print()
-    for line in (*_accuracies(verification.targets), *_passing(verification.targets)):
+    for line in (
+        *_placements(verification.targets),
+        *_accuracies(verification.targets),
+        *_passing(verification.targets),
+    ):
         console.print(line)
     for warning in verification.warnings:
         console.print(Text.assemble(("WARNING ", "yellow"), warning), soft_wrap=True)
@@ -234,7 +239,25 @@ def _table(*columns: str) -> Table:
 
 def _ran_on(target: TargetResult) -> str:
     placement = target.candidate or target.original
-    return placement.actual if placement and placement.proven else "–"
+    if placement is None or not placement.proven:
+        return "–"
+    return f"{placement.actual}, PARTIAL" if placement.partial else placement.actual
+
+
+def _placements(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
+    """The proof where a model ran on another device than the CPU, and what fell back."""
+    for target in targets:
+        for name, placement in (("original", target.original), ("candidate", target.candidate)):
+            if placement is None or not placement.proven or target.settings.target.device.is_cpu:
+                continue
+            fell_back = ""
+            if placement.partial:
+                share = placement.fallback_share
+                part = "an unknown part" if share is None else units.percent(share)
+                fell_back = f"; PARTIAL: {listed_layers(placement)} fell back, {part} of the MACs"
+            yield Text(
+                f"{placement.requested}, {name}: proof: {', '.join(placement.proof)}{fell_back}"
+            )
 
 
 def _agreements(target: TargetResult) -> list[AgreementEvidence]:

@@ -1,12 +1,20 @@
 """Targets: where models run, in child processes, and the proof that they ran there."""
 
-from modelcheck.targets.placement import FellBack, NotProven, Placement, check_share
+from modelcheck.targets.placement import (
+    FallbackLayer,
+    FellBack,
+    NotProven,
+    Placement,
+    check_share,
+    listed_layers,
+)
 from modelcheck.targets.session import NetOptions, OpenCV, TargetRefused, TargetSession, Timing
 from modelcheck.targets.target import Device, Engine, Target
 
 __all__ = [
     "Device",
     "Engine",
+    "FallbackLayer",
     "FellBack",
     "NetOptions",
     "NotProven",
@@ -17,4 +25,5 @@ __all__ = [
     "TargetSession",
     "Timing",
     "check_share",
+    "listed_layers",
 ]

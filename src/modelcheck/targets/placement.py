@@ -27,6 +27,14 @@ _LEAVES_CUDA = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class FallbackLayer:
+    """A layer that ran on the CPU, by cv2's name and type."""
+
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
     """Where a model ran. Without proof there is no pass.
 
@@ -37,7 +45,7 @@ class Placement:
     requested: str
     actual: str
     proof: tuple[str, ...] = ()
-    fallback_layers: tuple[str, ...] = ()
+    fallback_layers: tuple[FallbackLayer, ...] = ()
     fallback_share: float | None = 0.0
     simulated: bool = False  # on a device that is a CPU: right or wrong, but no measure of speed
 
@@ -165,7 +173,7 @@ def place_on_opencl(
             where=target.name,
             remedy="Ask for opencl, or for another device.",
         )
-    fell_back = tuple(layer.name for layer in layers if layer.fell_back)
+    fell_back = tuple(FallbackLayer(y.name, y.kind) for y in layers if y.fell_back)
     proof = (
         f"{launches} kernel launches a forward on {printable(device.name)} ({device.version})",
         f"the net reports the {engine} engine",
@@ -196,8 +204,8 @@ def place_on_cuda(
             "(`modelcheck targets`).",
         )
     left = {match["layer"] for match in _LEAVES_CUDA.finditer(log)}
-    working = [name for name, kind in layers if kind not in _MOVES_DATA]
-    fell_back = tuple(name for name in working if name in left)
+    working = [FallbackLayer(*layer) for layer in layers if layer[1] not in _MOVES_DATA]
+    fell_back = tuple(layer for layer in working if layer.name in left)
     if len(fell_back) == len(working):
         raise FellBack(
             f"fell back to the CPU: OpenCV has no CUDA code for any of {len(working)} layers",
@@ -219,15 +227,15 @@ def check_share(placement: Placement, most: float) -> None:
         return
     how_much = "an unknown part" if share is None else f"{share:.0%}"
     raise FellBack(
-        f"fell back in part: {how_much} of the MACs ran on the CPU, in {listed(placement)}",
+        f"fell back in part: {how_much} of the MACs ran on the CPU, in {listed_layers(placement)}",
         where=placement.requested,
         remedy=f"At most {most:.0%} may (--max-fallback).",
     )
 
 
-def listed(placement: Placement) -> str:
+def listed_layers(placement: Placement) -> str:
     """'3 layers (conv1, conv2, fc)': how many fell back, and the first few by name."""
-    names = placement.fallback_layers
+    names = [layer.name.partition("!")[2] or layer.name for layer in placement.fallback_layers]
     shown = ", ".join(printable(name) for name in names[:_SHOWN_LAYERS])
     more = ", …" if len(names) > _SHOWN_LAYERS else ""
     return f"{len(names)} layer{'s' * (len(names) != 1)} ({shown}{more})"

@@ -23,6 +23,11 @@ class Device(StrEnum):
     CUDA_FP16 = "cuda-fp16"
 
     @property
+    def is_half(self) -> bool:
+        """Whether it computes in half floats."""
+        return self.endswith("-fp16")
+
+    @property
     def is_cpu(self) -> bool:
         return self in (Device.CPU, Device.CPU_FP16)
 

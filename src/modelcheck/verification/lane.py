@@ -17,7 +17,15 @@ from modelcheck.errors import ContainedFailure, ModelcheckError, Unsupported
 from modelcheck.judge import Blame, Check, Outcome
 from modelcheck.process import ChildLimits
 from modelcheck.recipe import TargetSettings
-from modelcheck.targets import OpenCV, Placement, TargetSession
+from modelcheck.targets import (
+    FellBack,
+    NotProven,
+    OpenCV,
+    Placement,
+    TargetSession,
+    check_share,
+)
+from modelcheck.verification.placing import with_share
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -72,6 +80,30 @@ class Lane:
         if self.alive and self.candidate is not None and self.files.candidate is not None:
             with self._blaming_candidate("loads the original but not the candidate"):
                 self.candidate_placement = self.candidate.load(self.files.candidate, outputs)
+
+    def prove(
+        self,
+        arrays: Arrays,
+        original_macs: Mapping[str, int] | None,
+        candidate_macs: Mapping[str, int] | None,
+    ) -> None:
+        """Run both models until it is known where they run; MACs are by layer."""
+        most = self.settings.limits.fallback_allowed()
+        with self._blaming_target("cannot run the original"):
+            assert self.original is not None
+            placement = with_share(self.original.prove(arrays), original_macs)
+            self.original_placement = placement
+            check_share(placement, most)
+        if self.alive and self.candidate is not None:
+            with self._blaming_candidate("runs the original but not the candidate"):
+                placement = with_share(self.candidate.prove(arrays), candidate_macs)
+                self.candidate_placement = placement
+                check_share(placement, most)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the device is none: right or wrong can be judged there, speed cannot."""
+        return self.original_placement is not None and self.original_placement.simulated
 
     @property
     def solo(self) -> bool:
@@ -151,6 +183,8 @@ class Lane:
         """The original does not run here: the target's fault, never the candidate's."""
         try:
             yield
+        except (FellBack, NotProven) as error:
+            self.fail(Outcome.UNSUPPORTED, Blame.TARGET, f"the original {_reason(error)}")
         except (Unsupported, ContainedFailure) as error:
             self._note_log(error)
             self.fail(
@@ -163,6 +197,8 @@ class Lane:
     def _blaming_candidate(self, what: str) -> Iterator[None]:
         try:
             yield
+        except (FellBack, NotProven) as error:  # it runs: where, is what the target decides
+            self.fail(Outcome.UNSUPPORTED, Blame.TARGET, f"the candidate {_reason(error)}")
         except (Unsupported, ContainedFailure) as error:
             self._note_log(error)
             self.fail(

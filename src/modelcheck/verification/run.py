@@ -38,6 +38,7 @@ from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally, class_outputs, stream
 from modelcheck.verification.events import Event, Progressed, StageStarted, Verified, Warned
 from modelcheck.verification.lane import Arrays, Files, Lane, start_all
+from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
 from modelcheck.verification.saturation import check_before_saturation
 from modelcheck.verification.signature import signature_fault, signature_warnings
@@ -106,6 +107,9 @@ class _Run:
             self._open_reference(reference)
             if not any(lane.alive for lane in self.lanes):
                 return
+            yield from self._prove(reference)
+            if not any(lane.alive for lane in self.lanes):
+                return
             outputs = [spec.name for spec in plan.original.signature.outputs]
             classes = self._class_outputs()
             self.tallies = {
@@ -126,6 +130,12 @@ class _Run:
         baseline = yield from self._baseline()
         for i, lane in enumerate(self.lanes):
             if not lane.alive:
+                continue
+            if lane.simulated:
+                self.warnings.append(
+                    f"{lane.settings.target.name}: speed was not judged, because the OpenCL device "
+                    "is a CPU"
+                )
                 continue
             request = self._timing_request(lane.settings, baseline)
             yield StageStarted(f"timing {lane.settings.target.name}", None)
@@ -197,6 +207,21 @@ class _Run:
                             Outcome.FAIL, Blame.TRANSFORM, f"the candidate is invalid: {error.what}"
                         )
         reference.load(path)
+
+    def _prove(self, reference: Reference) -> Iterator[Event]:
+        """See where models run that were asked to run on another device than the CPU."""
+        lanes = [y for y in self.lanes if y.alive and not y.settings.target.device.is_cpu]
+        if not lanes:
+            return
+        yield StageStarted("proving where the models run", len(lanes))
+        arrays = next(iter(self.plan.samples)).arrays
+        shapes = _shapes(arrays)
+        original = macs_by_layer(self.plan.original, reference, shapes)
+        made = self.plan.candidate
+        candidate = None if made is None else macs_by_layer(made, reference, shapes)
+        for done, lane in enumerate(lanes, start=1):
+            lane.prove(arrays, original, candidate)
+            yield Progressed(done)
 
     def _class_outputs(self) -> Callable[[Mapping[str, tuple[int, ...]]], frozenset[str]]:
         """Which outputs hold classes, once the first answer of the reference shows their shapes."""
@@ -287,6 +312,7 @@ class _Run:
             reduction_length=longest_reduction(plan.original),
             synthetic=plan.samples.synthetic,
             optional=settings.target.optional,
+            half_floats=settings.target.device.is_half,
         )
 
     def _add(self, i: int, check: Check | None) -> None:
