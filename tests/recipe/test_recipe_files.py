@@ -59,7 +59,9 @@ class TestAccepted:
         assert recipe.targets == (
             TargetSettings(
                 Target(Device.CPU, Engine.CLASSIC, 2, "/where/cv4/bin/python", True),
-                Limits(parse_limit("min-sqnr=25"), min_speedup=1.5, max_slowdown=0.2),
+                Limits(
+                    parse_limit("min-sqnr=25"), min_speedup=1.5, max_slowdown=0.2, max_fallback=0.1
+                ),
             ),
             TargetSettings(
                 Target(),
@@ -67,11 +69,12 @@ class TestAccepted:
                     parse_limit("min-agreement=0.99,min-sqnr=30,max-error=0.1"),
                     min_speedup=1.1,
                     max_slowdown=0.03,
+                    max_fallback=0.05,
                 ),
             ),
             TargetSettings(
                 Target(),
-                Limits(parse_limit("min-agreement=0.9|min-sqnr=20,max-error=0.5"), 1.1, 0.2),
+                Limits(parse_limit("min-agreement=0.9|min-sqnr=20,max-error=0.5"), 1.1, 0.2, 0.1),
             ),
         )
         assert recipe.judging == Judging(Claim.LOSSY, frozenset(CheckKind), Baseline.BEST, 120.0)

@@ -8,10 +8,18 @@ from modelcheck.targets.placement import (
     check_share,
     listed_layers,
 )
-from modelcheck.targets.session import NetOptions, OpenCV, TargetRefused, TargetSession, Timing
+from modelcheck.targets.session import (
+    Build,
+    NetOptions,
+    OpenCV,
+    TargetRefused,
+    TargetSession,
+    Timing,
+)
 from modelcheck.targets.target import Device, Engine, Target
 
 __all__ = [
+    "Build",
     "Device",
     "Engine",
     "FallbackLayer",

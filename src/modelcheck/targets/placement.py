@@ -80,18 +80,18 @@ _WHOLE_NET = (
     _LogLine(
         re.compile(r"not supported by the new graph engine"),
         "fell back to the CPU: OpenCV's new engine runs on the CPU only",
-        "Ask for the classic engine where the device is OpenCL or CUDA, or for cpu.",
+        "Ask for the classic engine, or for cpu.",
     ),
     _LogLine(
         re.compile(r"OpenCL target is not supported with current OpenCL device"),
-        "fell back to the CPU: OpenCV uses OpenCL on GPUs only, and the OpenCL device is none",
+        "fell back to the CPU: OpenCV uses OpenCL on GPUs only, and finds none",
         "To test on a CPU device set OPENCV_OPENCL_DEVICE=:CPU: and "
         "OPENCV_DNN_OPENCL_ALLOW_ALL_DEVICES=1.",
     ),
     _LogLine(
         re.compile(r"fall back to DNN_TARGET_CPU\b"),
-        "fell back to the CPU in float32: only ARM CPUs (v8) run DNN_TARGET_CPU_FP16",
-        "Ask for cpu, or run this check on the ARM machine.",
+        "fell back to float32: only ARM CPUs (v8) compute in half floats",
+        "Ask for cpu.",
     ),
 )
 
@@ -126,7 +126,7 @@ class OpenCLDevice:
     name: str
     version: str
     on_cpu: bool
-    fp16: bool | None
+    fp16: bool
 
 
 def place_on_cpu(target: Target, engine: str, log: str) -> Placement:
@@ -167,7 +167,7 @@ def place_on_opencl(
             where=target.name,
             remedy="OpenCV has no OpenCL code for these layers; ask for cpu.",
         )
-    if target.device is Device.OPENCL_FP16 and device.fp16 is False:
+    if target.device is Device.OPENCL_FP16 and not device.fp16:
         raise FellBack(
             f"fell back to float32: {_quoted(device.name)} has no half floats (cl_khr_fp16)",
             where=target.name,

@@ -41,7 +41,19 @@ _CUDA_ENVIRONMENT = {**_ENVIRONMENT, "OPENCV_LOG_LEVEL": "INFO"}
 _WARM_UP_RUNS = 3
 _PLACEMENT_LOG_BYTES = 16 << 20  # one INFO line a layer, and a few more
 # What OpenCV says without CUDA in its build, and with it but without a device.
-_NO_CUDA = ("IS_DNN_CUDA_TARGET(preferableTarget)", "Gpu API call", "without CUDA support")
+_NO_CUDA = (
+    (
+        "IS_DNN_CUDA_TARGET(preferableTarget)",
+        "this OpenCV is built without CUDA",
+        "Build opencv-contrib-python with CUDA and cuDNN from its source package (docs/cuda.md), "
+        "and name that interpreter: python=….",
+    ),
+    (
+        "Gpu API call",
+        "CUDA finds no usable device: {}",
+        "See that the NVIDIA driver works (nvidia-smi) and is as new as the CUDA of this build.",
+    ),
+)
 _UNSUPPORTED = re.compile(r"Unsupported operations:\n((?:\t.*\n)+)")
 _BUILD_PATH = re.compile(r"OpenCV\([^)]*\) \S*:-?\d+: error: ")
 
@@ -60,6 +72,16 @@ class OpenCV:
     python: str
     threads: int
     cpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What matters of how an OpenCV was built, in its own words; empty where it has it not."""
+
+    cuda: str
+    cudnn: str
+    opencl: str | None  # the device it would take
+    features: str  # of the CPU: '*' marks those that it uses where they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +143,19 @@ class TargetSession(Closing):
             said["opencv"], tuple(said["engines"]), said["numpy"], said["python"],
             said["threads"], said["cpus"],
         )  # fmt: skip
+
+    def build(self) -> Build:
+        """How this OpenCV was built, and the OpenCL device that it would take."""
+        said = self._request("build", timeout_s=self._limits.start_s).fields
+        lines = [line.strip() for line in said["information"].splitlines()]
+        facts = dict(line.split(":", 1) for line in lines if ":" in line)
+        device = said["opencl"]
+        return Build(
+            cuda=_yes(facts.get("NVIDIA CUDA", "")),
+            cudnn=_yes(facts.get("cuDNN", "")),
+            opencl=None if device is None else f"{device['name']}, {device['version']}",
+            features=said["features"],
+        )
 
     def load(
         self,
@@ -287,13 +322,10 @@ class TargetSession(Closing):
         if error.kind in {"ImportError", "ModuleNotFoundError"}:
             return _no_cv2(error.what, self.target)
         what = _first_line(error.what)
-        if self.target.device.is_cuda and any(text in what for text in _NO_CUDA):
-            return Unsupported(
-                f"CUDA is not there: {what}",
-                where=self.target.name,
-                remedy="It takes an OpenCV built with CUDA (docs/cuda.md), named as "
-                "python=INTERPRETER, and a working NVIDIA driver.",
-            )
+        if self.target.device.is_cuda:
+            for text, reason, remedy in _NO_CUDA:
+                if text in what:
+                    return Unsupported(reason.format(what), where=self.target.name, remedy=remedy)
         if error.kind == "EmptyNet" and (listed := _UNSUPPORTED.search(self._child.log_tail())):
             what += f": {', '.join(listed[1].split())}"
         return TargetRefused(what, where=self.target.name)
@@ -308,6 +340,12 @@ def _device_limits(target: Target, limits: ChildLimits | None) -> ChildLimits:
     return replace(limits or ChildLimits(), addresses_free=not target.device.is_cpu)
 
 
+def _yes(fact: str) -> str:
+    """'YES (ver 13.0, CUFFT CUBLAS)' -> 'ver 13.0, CUFFT CUBLAS'; '' for NO."""
+    text = fact.strip()
+    return text.removeprefix("YES").strip(" ()") or "yes" if text.startswith("YES") else ""
+
+
 def _no_cv2(said: str, target: Target) -> Unsupported:
     """cv2 cannot be imported: say which of the usual reasons it is, and the remedy."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
@@ -319,8 +357,9 @@ def _no_cv2(said: str, target: Target) -> Unsupported:
         remedy = "Install a numpy that fits into that interpreter's environment."
     else:
         remedy = "Install it there: pip install opencv-python-headless (4.12 to 5.0)."
+    module = "numpy" if "No module named 'numpy'" in reason else "cv2"
     return Unsupported(
-        f"cv2 cannot be imported: {printable(reason, 300)}",
+        f"{module} cannot be imported: {printable(reason, 300)}",
         where=target.python or "this interpreter",
         remedy=remedy,
     )

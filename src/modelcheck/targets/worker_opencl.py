@@ -93,11 +93,13 @@ def default_device(cv2):
     if not cv2.ocl.haveOpenCL():
         return None
     device = cv2.ocl.Device_getDefault()
+    if not device.name():  # a loader, but no device that OpenCV would take
+        return None
     return {
         "name": device.name(),
         "version": device.version(),
         "on_cpu": bool(device.type() & cv2.ocl.DEVICE_TYPE_CPU),
-        "fp16": "cl_khr_fp16" in device.extensions() if hasattr(device, "extensions") else None,
+        "fp16": device.isExtensionSupported("cl_khr_fp16"),
     }
 
 
