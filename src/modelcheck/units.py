@@ -37,6 +37,11 @@ def ratio(x: float) -> str:
     return f"{x:.2f}x" if math.isfinite(x) else "–"
 
 
+def rate(per_s: float) -> str:
+    """123.4 -> '123/s'."""
+    return f"{_three_digits(per_s)}/s" if math.isfinite(per_s) else "–"
+
+
 def percent(fraction: float, digits: int = 1) -> str:
     """0.9941 -> '99.4 %'; never rounds up to 100 % nor down to 0 %."""
     value = fraction * 100

@@ -12,9 +12,11 @@ import numpy as np
 from modelcheck.data import Sample, Samples
 from modelcheck.errors import InvalidInput
 from modelcheck.judge import Agreement, Comparison, is_class_scores
+from modelcheck.model import Model
 from modelcheck.reference import Reference
 from modelcheck.verification.lane import Arrays, Lane
 
+_RESHAPING = frozenset(("Identity", "Reshape", "Flatten", "Squeeze", "Cast"))
 # So many samples and their outputs are kept for the checks that run models a second time.
 KEPT_SAMPLES = 8
 
@@ -143,6 +145,19 @@ def class_outputs(
     if not declared and largest_label is None:
         scores = {n for n in scores if made_by.get(n) in {"Softmax", "LogSoftmax"}}
     return frozenset(scores | indices)
+
+
+def made_by(model: Model) -> dict[str, str]:
+    """The operator that makes each output, looking through reshapes and casts."""
+    operators = {}
+    for value in model.graph.outputs:
+        node = value.producer()
+        while node is not None and node.op_type in _RESHAPING:
+            source = node.inputs[0]
+            node = None if source is None else source.producer()
+        if node is not None:
+            operators[str(value.name)] = node.op_type
+    return operators
 
 
 def aligned(actual: Arrays, expected: Arrays) -> dict[str, np.ndarray]:

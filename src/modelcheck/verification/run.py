@@ -35,7 +35,7 @@ from modelcheck.reference import Reference
 from modelcheck.targets import Engine
 from modelcheck.transforms import Claim
 from modelcheck.verification import probes
-from modelcheck.verification.equivalence import Tally, class_outputs, stream
+from modelcheck.verification.equivalence import Tally, class_outputs, made_by, stream
 from modelcheck.verification.events import Event, Progressed, StageStarted, Verified, Warned
 from modelcheck.verification.lane import Arrays, Files, Lane, start_all
 from modelcheck.verification.placing import macs_by_layer
@@ -231,7 +231,7 @@ class _Run:
         terms = (t for limit in limits if limit for all_of in limit.any_of for t in all_of)
         return partial(
             class_outputs,
-            made_by=_made_by(plan),
+            made_by=made_by(plan.original),
             declared=any(term.kind == MIN_AGREEMENT for term in terms),
             largest_label=None if labels is None else int(labels.max()),
         )
@@ -374,22 +374,3 @@ class _Run:
 
 def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in arrays.items()}
-
-
-def _made_by(plan: Plan) -> dict[str, str]:
-    """The operator that makes each output, looking through reshapes and casts."""
-    operators = {}
-    for value in plan.original.graph.outputs:
-        node = value.producer()
-        while node is not None and node.op_type in {
-            "Identity",
-            "Reshape",
-            "Flatten",
-            "Squeeze",
-            "Cast",
-        }:
-            source = node.inputs[0]
-            node = None if source is None else source.producer()
-        if node is not None:
-            operators[str(value.name)] = node.op_type
-    return operators

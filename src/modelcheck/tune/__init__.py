@@ -1,0 +1,1 @@
+"""Tuning: how a deployment runs a model best, measured."""
