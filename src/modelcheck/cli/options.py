@@ -93,8 +93,9 @@ class ImageOptions:
 class LimitOptions:
     target: Annotated[
         list[str] | None,
-        typer.Option(metavar="DEVICE[:ENGINE][:threads=N][:optional]",
-                     help="Where it shall run, e.g. cpu:classic:threads=1; may be repeated.",
+        typer.Option(metavar="DEVICE[:ENGINE][:threads=N][:python=P][:optional]",
+                     help="Where it shall run, e.g. cpu:classic:threads=1; may be repeated. "
+                     "`modelcheck targets` lists what there is.",
                      rich_help_panel=_LIMITS),
     ] = None  # fmt: skip
     min_agreement: Annotated[
