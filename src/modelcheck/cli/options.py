@@ -20,15 +20,10 @@ _DATA, _IMAGES, _LIMITS, _RUN = "Data", "Images", "Targets and limits", "Run"
 
 
 @dataclass(frozen=True)
-class DataOptions:
+class SampleOptions:
     data: Annotated[
         Path | None,
         typer.Option("--data", "-d", help="Samples: .npz, .npy or a folder of images.",
-                     rich_help_panel=_DATA),
-    ] = None  # fmt: skip
-    calibration_data: Annotated[
-        Path | None,
-        typer.Option(help="Samples for calibration only; else --data is split.",
                      rich_help_panel=_DATA),
     ] = None  # fmt: skip
     count: Annotated[
@@ -40,6 +35,15 @@ class DataOptions:
     shape: Annotated[
         list[str] | None,
         typer.Option(metavar="INPUT=1x3x224x224", help="Fix a free input shape; may be repeated.",
+                     rich_help_panel=_DATA),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DataOptions(SampleOptions):
+    calibration_data: Annotated[
+        Path | None,
+        typer.Option(help="Samples for calibration only; else --data is split.",
                      rich_help_panel=_DATA),
     ] = None  # fmt: skip
     allow_synthetic: Annotated[
@@ -90,7 +94,7 @@ class ImageOptions:
 
 
 @dataclass(frozen=True)
-class LimitOptions:
+class EquivalenceOptions:
     target: Annotated[
         list[str] | None,
         typer.Option(metavar="DEVICE[:ENGINE][:threads=N][:python=P][:optional]",
@@ -117,6 +121,10 @@ class LimitOptions:
         typer.Option(metavar="EXPR", help="E.g. 'min-agreement=0.99|min-sqnr=25' (any of).",
                      rich_help_panel=_LIMITS),
     ] = None  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LimitOptions(EquivalenceOptions):
     min_speedup: Annotated[
         float | None,
         typer.Option(
@@ -149,15 +157,10 @@ class LimitOptions:
 
 
 @dataclass(frozen=True)
-class RunOptions:
+class ProcessOptions:
     seed: Annotated[
         int | None, typer.Option(help="For everything random.", rich_help_panel=_RUN)
     ] = None
-    report: Annotated[
-        list[Path] | None,
-        typer.Option(help="Save a report: .json, or .xml for JUnit; may be repeated.",
-                     rich_help_panel=_RUN),
-    ] = None  # fmt: skip
     timeout: Annotated[
         float,
         typer.Option(min=0.1, help="Seconds that one forward may take.", rich_help_panel=_RUN),
@@ -172,6 +175,15 @@ class RunOptions:
     json: Annotated[
         bool, typer.Option("--json", help="The report as JSON on stdout.", rich_help_panel=_RUN)
     ] = False
+
+
+@dataclass(frozen=True)
+class RunOptions(ProcessOptions):
+    report: Annotated[
+        list[Path] | None,
+        typer.Option(help="Save a report: .json, or .xml for JUnit; may be repeated.",
+                     rich_help_panel=_RUN),
+    ] = None  # fmt: skip
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,7 +1,7 @@
 """Ways to run one model, compared: how long a request takes, how many samples a second it does.
 
 A round lets every setting work for two stretches of time, in a random order and then in the
-opposite one. Both questions are those of `speed.py`, with other times in the blocks: the median
+opposite one. Both questions are those of `speed.py`, with other times in the blocks: the mean
 request of a stretch, and the seconds that it took for a sample.
 """
 
@@ -30,7 +30,7 @@ Measure = Literal["latency", "throughput"]
 class Stretch:
     """How one setting did for a while."""
 
-    latency_s: float  # the median request
+    latency_s: float  # of a request, the mean
     samples_per_s: float
 
     def seconds(self, measure: Measure) -> float:

@@ -48,7 +48,7 @@ class PoolRun:
 
 @dataclass(frozen=True, slots=True)
 class PoolTiming:
-    """One stretch of a busy pool: the median request, the samples a second."""
+    """One stretch of a busy pool: the mean time of a request, the samples a second."""
 
     latency_s: float
     p95_s: float
