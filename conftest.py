@@ -13,4 +13,7 @@ settings.register_profile("ci", max_examples=25, derandomize=True, **_COMMON)  #
 settings.register_profile("thorough", max_examples=500, **_COMMON)  # type: ignore[arg-type]
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
+# Tests run everything, and leave nothing in the user's cache.
+os.environ["MODELCHECK_CACHE"] = ""
+
 pytest_plugins = ["pytester"]

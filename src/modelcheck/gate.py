@@ -29,6 +29,7 @@ from modelcheck.verification import (
     Verified,
     verify,
 )
+from modelcheck.verification.memory import Memory
 
 Emit = Callable[[Event], None]
 
@@ -130,6 +131,7 @@ def judge(
         judging=recipe.judging,
         seed=recipe.seed,
         child_limits=limits or ChildLimits(),
+        memory=Memory.of_user(),
     )
     result: Verification | None = None
     for event in verify(plan):

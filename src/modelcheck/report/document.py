@@ -19,6 +19,7 @@ import numpy as np
 from modelcheck.data import SplitSamples
 from modelcheck.judge import Outcome, exit_code
 from modelcheck.model import Model, wire
+from modelcheck.process.machine import processor
 from modelcheck.recipe import Candidate, CheckKind, Recipe, Step
 from modelcheck.verification import TargetResult, Verification
 
@@ -139,7 +140,7 @@ def machine() -> dict[str, Any]:
     """What a timing depends on, as far as it can be told."""
     return {
         "system": f"{platform.system()} {platform.release()}",
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "python": platform.python_version(),
@@ -217,12 +218,3 @@ class _Counter:
 
     def compressed_bytes(self) -> int:
         return self._compressed + len(self._deflate.flush())
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

@@ -32,7 +32,7 @@ VERDICTS = {
     Outcome.INCONCLUSIVE: "INCONCLUSIVE",
     Outcome.UNSUPPORTED: "UNSUPPORTED",
 }
-_STYLES = {
+STYLES = {
     Outcome.PASS: "bold green",
     Outcome.FAIL: "bold red",
     Outcome.INCONCLUSIVE: "bold yellow",
@@ -57,6 +57,7 @@ def print_report(report: Report, console: Console) -> None:
     console.print()
     for line in (
         *_placements(verification.targets),
+        *_recalled(verification.targets),
         *_accuracies(verification.targets),
         *_passing(verification.targets),
     ):
@@ -102,7 +103,7 @@ def print_verdict(report: Report, console: Console, fate: str) -> None:
     console.print()
     console.print(
         Text.assemble(
-            (VERDICTS[outcome], _STYLES[outcome]),
+            (VERDICTS[outcome], STYLES[outcome]),
             f": {checks}.{blind} {fate}".rstrip(),
         )
     )
@@ -227,7 +228,7 @@ def _verdict(target: TargetResult, checks: list[Check]) -> Text:
     """The gravest outcome of some checks of a target."""
     worst = gravest(check.outcome for check in checks)
     optional = " (optional)" if target.settings.target.optional else ""
-    return Text(f"{worst}{optional}", style=_STYLES[worst])
+    return Text(f"{worst}{optional}", style=STYLES[worst])
 
 
 def _table(*columns: str) -> Table:
@@ -269,6 +270,15 @@ def _agreement(found: list[AgreementEvidence]) -> str:
         return "–"
     worst = min(found, key=lambda a: a.agreement)
     return f"{units.percent(worst.agreement)} [{100 * worst.lower:.1f}, {100 * worst.upper:.1f}]"
+
+
+def _recalled(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
+    names = [target.settings.target.name for target in targets if target.recalled]
+    if names:
+        yield Text(
+            f"The original's outputs are recalled from an earlier run on {'; '.join(names)}.",
+            style="dim",
+        )
 
 
 def _accuracies(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
@@ -340,7 +350,7 @@ def _passing(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
 def _finding(check: Check) -> Text:
     blame = f" ({check.blame})" if check.blame != "none" else ""
     text = Text.assemble(
-        (check.outcome.value, _STYLES[check.outcome]),
+        (check.outcome.value, STYLES[check.outcome]),
         f" {check.kind}{blame}: ",
         printable(check.message, limit=2000),
     )

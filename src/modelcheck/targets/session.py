@@ -72,6 +72,7 @@ class OpenCV:
     python: str
     threads: int
     cpus: int
+    build_digest: str  # of what OpenCV says of its build
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,7 @@ class _Loaded:
 
     request: Mapping[str, Any]
     engine: str  # the one that holds the net
+    load_s: float | None  # not measured for a pool
 
 
 class TargetSession(Closing):
@@ -141,7 +143,7 @@ class TargetSession(Closing):
             raise _no_cv2(f"{error.native_log}\n{error.what}", self.target) from error
         return OpenCV(
             said["opencv"], tuple(said["engines"]), said["numpy"], said["python"],
-            said["threads"], said["cpus"],
+            said["threads"], said["cpus"], said["build_digest"],
         )  # fmt: skip
 
     def build(self) -> Build:
@@ -293,7 +295,7 @@ class TargetSession(Closing):
                 f"cv2 loaded it with the {actual} engine instead",
                 where=self.target.name, remedy=remedy,
             )  # fmt: skip
-        self._loaded[key] = _Loaded(request, actual)
+        self._loaded[key] = _Loaded(request, actual, said.get("load_s"))
         log = self._log()
         if target.device.is_cpu:
             return place_on_cpu(target, actual, log)

@@ -6,6 +6,7 @@ again when a Net is given another batch size, and return wrong numbers or crash.
 """
 
 import ctypes
+import hashlib
 import importlib.util
 import os
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 _ENGINES = {"classic": 1, "new": 2, "auto": 3}
 _FORMATS = {0: "classic", 1: "new"}
 # Device word -> the ends of cv2.dnn's names for backend and target. The CPU is the default.
-_DEVICES = {
+DEVICES = {
     "cpu-fp16": ("OPENCV", "CPU_FP16"),
     "opencl": ("OPENCV", "OPENCL"),
     "opencl-fp16": ("OPENCV", "OPENCL_FP16"),
@@ -25,7 +26,7 @@ _DEVICES = {
 }
 # A timed run shorter than this is repeated, so that the clock and the call are lost in it.
 _SHORTEST_RUN_S = 1e-3
-_MOST_CUDA_DEVICES = 64
+_MOST_CUDADEVICES = 64
 
 
 def _module(path):
@@ -63,6 +64,7 @@ class Nets:
             "engines": _engines(cv2),
             "threads": cv2.getNumThreads(),
             "cpus": cv2.getNumberOfCPUs(),
+            "build_digest": hashlib.sha256(cv2.getBuildInformation().encode()).hexdigest(),
         }, {}
 
     def build(self, header, arrays):
@@ -183,6 +185,29 @@ class Nets:
             self._pools = _POOL.Pools(cv2, _read, _output_names, _as_cv2)
         return self._pools
 
+    def first(self, header, arrays):
+        """The first forward of a net, timed: it plans memory, packs weights, compiles kernels."""
+        before, start = len(self._launches.times), time.perf_counter()
+        self._forward(header["key"], arrays)
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "launches": len(self._launches.times) - before}, {}
+
+    def measure(self, header, arrays):
+        """Time each of the forwards that fit into the seconds given, within the counts given."""
+        sample = self._samples[header["sample"] % len(self._samples)]
+        cpu, begin = time.process_time(), time.perf_counter()
+        seconds = []
+        while len(seconds) < header["most"]:
+            seconds.append(self._timed(header["key"], sample, 1))
+            if len(seconds) >= header["least"] and time.perf_counter() - begin > header["seconds"]:
+                break
+        wall = time.perf_counter() - begin
+        return {"cpu_s": time.process_time() - cpu, "wall_s": wall}, {"seconds": np.array(seconds)}
+
+    def memory(self, header, arrays):
+        """The process's resident memory, now and at its peak, in bytes."""
+        return {"resident": _status_bytes("VmRSS"), "peak": _status_bytes("VmHWM")}, {}
+
     def _timed(self, key, sample, repeats):
         net, outputs = self._net_for(key, sample), self._files[key]["outputs"]
         names = _output_names(net, outputs)
@@ -231,8 +256,8 @@ def _read(cv2, asked):
         raise LoadFailed(str(error)) from None
     if net.empty():
         raise EmptyNet("cv2 returned an empty net, which is its way to say 'unsupported operator'")
-    if asked["device"] in _DEVICES:
-        backend, target = _DEVICES[asked["device"]]
+    if asked["device"] in DEVICES:
+        backend, target = DEVICES[asked["device"]]
         net.setPreferableBackend(getattr(cv2.dnn, "DNN_BACKEND_" + backend))
         net.setPreferableTarget(getattr(cv2.dnn, "DNN_TARGET_" + target))
     for name, switch in (("winograd", net.enableWinograd), ("fusion", net.enableFusion)):
@@ -241,6 +266,15 @@ def _read(cv2, asked):
     if net.empty():
         raise EmptyNet("the net is empty once fusion is switched off: this engine cannot do that")
     return net
+
+
+def _status_bytes(key):
+    # Not getrusage: its ru_maxrss starts with the memory of the process that this one was made by.
+    with open("/proc/self/status") as file:
+        for line in file:
+            if line.startswith(key + ":"):
+                return 1024 * int(line.split()[1])
+    return 0
 
 
 def _cuda_devices(cv2):
@@ -257,7 +291,7 @@ def _has_cuda_context():
     except OSError:
         return False
     flags, active = ctypes.c_uint(), ctypes.c_int()
-    for device in range(_MOST_CUDA_DEVICES):
+    for device in range(_MOST_CUDADEVICES):
         failed = library.cuDevicePrimaryCtxGetState(
             device, ctypes.byref(flags), ctypes.byref(active)
         )
@@ -316,7 +350,7 @@ if __name__ == "__main__":
     nets = Nets()
     operations = (
         "hello", "build", "load", "forward", "opencl", "cuda", "layers",
-        "prepare", "warm_up", "block", "unload",
+        "prepare", "warm_up", "block", "unload", "first", "measure", "memory",
         "pool_sample", "pool_load", "pool_run", "pool_measure", "pool_unload",
     )  # fmt: skip
     serve.serve(frames, {name: getattr(nets, name) for name in operations})

@@ -13,8 +13,8 @@ from modelcheck.data import Sample, Samples
 from modelcheck.errors import InvalidInput
 from modelcheck.judge import Agreement, Comparison, is_class_scores
 from modelcheck.model import Model
-from modelcheck.reference import Reference
 from modelcheck.verification.lane import Arrays, Lane
+from modelcheck.verification.memory import Runs
 
 _RESHAPING = frozenset(("Identity", "Reshape", "Flatten", "Squeeze", "Cast"))
 # So many samples and their outputs are kept for the checks that run models a second time.
@@ -82,7 +82,7 @@ class Tally:
 
 
 def stream(
-    samples: Samples, reference: Reference, lanes: Sequence[Lane], tallies: Mapping[int, Tally]
+    samples: Samples, reference: Runs, lanes: Sequence[Lane], tallies: Mapping[int, Tally]
 ) -> Iterator[int]:
     """Run every sample everywhere; yields how many are done.
 
@@ -111,7 +111,7 @@ def stream(
 
 
 def _receive(
-    reference: Reference, lanes: Sequence[Lane]
+    reference: Runs, lanes: Sequence[Lane]
 ) -> tuple[Arrays, list[tuple[int, Arrays, Arrays | None]]]:
     """The answers to the sample that was sent last; a lane that fails now has none."""
     expected = reference.receive()

@@ -25,6 +25,7 @@ from modelcheck.targets import (
     TargetSession,
     check_share,
 )
+from modelcheck.verification.memory import Runs
 from modelcheck.verification.placing import with_share
 
 Arrays = Mapping[str, np.ndarray]
@@ -51,10 +52,15 @@ class Lane:
     opencv: OpenCV | None = None
     original_placement: Placement | None = None
     candidate_placement: Placement | None = None
+    original_runs: Runs | None = None  # in place of `original`, while samples are streamed
     failure: Check | None = None
     native_log: str = ""
     _circumstance: str = ""
     _waiting: tuple[Arrays, str] | None = None
+
+    def run_live(self) -> None:
+        """Run the original itself from now on."""
+        self.original_runs = None
 
     @property
     def alive(self) -> bool:
@@ -131,8 +137,9 @@ class Lane:
             self._send_original(*waiting)
         if self.alive:
             with self._blaming_target("cannot run the original"):
-                assert self.original is not None
-                expected = self.original.receive()
+                runs = self.original_runs or self.original
+                assert runs is not None
+                expected = runs.receive()
         if waiting is not None:
             self._send_candidate(*waiting)
         if self.alive and self.candidate is not None:
@@ -143,7 +150,10 @@ class Lane:
     def _send_original(self, arrays: Arrays, key: str) -> None:
         with self._blaming_target("cannot run the original"):
             assert self.original is not None
-            self.original.send(arrays, key=key)
+            if self.original_runs is not None:
+                self.original_runs.send(arrays)
+            else:
+                self.original.send(arrays, key=key)
 
     def _send_candidate(self, arrays: Arrays, key: str) -> None:
         if self.alive and self.candidate is not None:

@@ -12,6 +12,7 @@ from modelcheck.process import ChildLimits
 from modelcheck.recipe import Judging, TargetSettings
 from modelcheck.targets import OpenCV, Placement
 from modelcheck.transforms import Claim
+from modelcheck.verification.memory import Memory
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Plan:
     judging: Judging = Judging()
     seed: int = 0
     child_limits: ChildLimits = ChildLimits()
+    memory: Memory | None = None  # None: everything is run
 
     @property
     def speed_checks(self) -> int:
@@ -47,6 +49,7 @@ class TargetResult:
     equivalence: EquivalenceEvidence | None = None
     speed: SpeedEvidence | None = None
     native_log: str = ""
+    recalled: bool = False  # the original's outputs are those of an earlier run
 
     @property
     def outcome(self) -> Outcome:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from modelcheck import units
+from modelcheck.data import Samples
 from modelcheck.errors import ContainedFailure, InvalidInput, Unsupported
 from modelcheck.judge import (
     Blame,
@@ -40,6 +41,7 @@ from modelcheck.verification.events import Event, Progressed, StageStarted, Veri
 from modelcheck.verification.lane import Arrays, Files, Lane, start_all
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
+from modelcheck.verification.recollection import Recollection
 from modelcheck.verification.saturation import check_before_saturation
 from modelcheck.verification.signature import signature_fault, signature_warnings
 from modelcheck.verification.timing import Timer, TimingRequest, original_latency_s
@@ -77,6 +79,7 @@ class _Run:
     checks: dict[int, list[Check]] = field(default_factory=dict)
     kept_inputs: list[Arrays] = field(default_factory=list)
     speeds: dict[int, SpeedEvidence] = field(default_factory=dict)
+    recalled: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.files = self._write_files()
@@ -116,11 +119,19 @@ class _Run:
                 i: Tally(outputs, classes, plan.candidate is None) for i in range(len(self.lanes))
             }
             yield StageStarted("running", samples.count)
-            for done in stream(samples, reference, self.lanes, self.tallies):
-                yield Progressed(done)
+            yield from self._stream(samples, reference, threads)
             self._keep_inputs()
             if plan.judging.equivalence:
                 yield from self._judge_lanes(reference)
+
+    def _stream(self, samples: Samples, reference: Reference, threads: int) -> Iterator[Event]:
+        memory = self.plan.memory if self.plan.judging.equivalence else None
+        with Recollection(memory, self.plan, reference, threads) as recollection:
+            recollection.originals(self.lanes)
+            for done in stream(samples, recollection.reference(), self.lanes, self.tallies):
+                yield Progressed(done)
+            recollection.finish()
+        self.recalled = recollection.recalled
 
     def speed(self) -> Iterator[Event]:
         """Time every target whose models ran; judge where a limit asks for it."""
@@ -171,6 +182,7 @@ class _Run:
                     equivalence=next(found, None),
                     speed=self.speeds.get(i),
                     native_log=lane.native_log,
+                    recalled=lane.settings.target.name in self.recalled,
                 )
             )
         return Verification(self.plan, tuple(results), tuple(self.warnings), seconds)
