@@ -1,5 +1,6 @@
 """Targets: where models run, in child processes, and the proof that they ran there."""
 
+from modelcheck.targets.metering import Memory, MeteredSession, Runs
 from modelcheck.targets.placement import (
     FallbackLayer,
     FellBack,
@@ -24,10 +25,13 @@ __all__ = [
     "Engine",
     "FallbackLayer",
     "FellBack",
+    "Memory",
+    "MeteredSession",
     "NetOptions",
     "NotProven",
     "OpenCV",
     "Placement",
+    "Runs",
     "Target",
     "TargetRefused",
     "TargetSession",
