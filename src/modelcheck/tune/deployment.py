@@ -1,0 +1,160 @@
+"""What a deployment takes away: runtime.toml with the settings, and a script that runs them.
+
+schema = "modelcheck.runtime/1"
+goal                            which of the two is deployed by the script
+[model]                         file, digest, inputs, outputs
+[machine]                       OpenCV, cores
+[default] [latency] [throughput]  a setting each: device, engine, threads (0: OpenCV's own),
+                                nets, batch, winograd, fusion, is-default, and what was
+                                measured: [value, low, high] with a 98 % interval
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelcheck.data import Preprocessing
+from modelcheck.judge.serving import Figure, Gain
+from modelcheck.targets import Engine
+from modelcheck.targets.worker import DEVICES
+from modelcheck.tune.plan import Proven, Tuning
+from modelcheck.tune.settings import Setting
+
+SCHEMA = "modelcheck.runtime/1"
+_TEMPLATE = Path(__file__).with_name("template.py")
+_SETTINGS = re.compile(r"# <settings>\n.*# </settings>\n", re.DOTALL)
+
+
+def runtime_toml(tuning: Tuning, file: str) -> str:
+    """The settings as TOML."""
+    model = tuning.plan.model
+    chosen = tuning.best[tuning.plan.goal].setting
+    opencv = tuning.opencv[chosen.place]
+    tables: dict[str, Mapping[str, Any]] = {
+        "model": {
+            "file": file,
+            "digest": model.digest,
+            "inputs": [spec.name for spec in model.signature.inputs],
+            "outputs": [spec.name for spec in model.signature.outputs],
+        },
+        "machine": {"opencv": opencv.version, "threads": opencv.threads, "cpus": opencv.cpus},
+        "default": _table(tuning, tuning.default),
+        **{measure: _table(tuning, proven) for measure, proven in tuning.best.items()},
+    }
+    lines = [
+        "# Made by `modelcheck tune`. A figure is [value, low, high], with a 98 % interval.",
+        f"schema = {_value(SCHEMA)}",
+        f"goal = {_value(tuning.plan.goal)}",
+    ]
+    for name, table in tables.items():
+        lines += ["", f"[{name}]", *(f"{key} = {_value(v)}" for key, v in table.items())]
+    return "\n".join(lines) + "\n"
+
+
+def snippet(tuning: Tuning, file: str, preprocessing: Preprocessing | None) -> str:
+    """A script that runs the model with the setting that serves the goal."""
+    setting = tuning.best[tuning.plan.goal].setting
+    model, sample = tuning.plan.model, next(iter(tuning.plan.samples))
+    inputs = {name: (a.shape, _cv2_type(str(a.dtype))) for name, a in sample.arrays.items()}
+    values = {
+        "MODEL": file,
+        "INPUTS": inputs,
+        "OUTPUTS": [spec.name for spec in model.signature.outputs],
+        "ENGINE": str(setting.target.engine),
+        "NETS": setting.nets,
+        "BATCH": setting.batch,
+        "THREADS": setting.target.threads,
+    }
+    backend, target = DEVICES.get(setting.target.device, (None, None))
+    size, mean, std, rgb = _images(inputs, preprocessing)
+    lines = [
+        *(f"{name} = {value!r}" for name, value in values.items()),
+        f"BACKEND, TARGET = {backend!r}, {target!r}",
+        f"WINOGRAD, FUSION = {setting.options.winograd!r}, {setting.options.fusion!r}",
+        f"SIZE, MEAN, STD, RGB = {size!r}, {mean!r}, {std!r}, {rgb!r}",
+    ]
+    if preprocessing is not None and preprocessing.resize != "stretch":
+        lines.append(
+            f"# The samples were resized with '{preprocessing.resize}'; run_images stretches."
+        )
+    text = "\n".join(lines) + "\n"
+    return _SETTINGS.sub(lambda match: text, _TEMPLATE.read_text(encoding="utf-8"))
+
+
+def as_dict(tuning: Tuning, proven: Proven) -> dict[str, Any]:
+    """A setting and its figures as plain values; None for what is not known yet."""
+    setting = proven.setting
+    return {
+        **_setting(setting),
+        "is-default": tuning.is_default(proven),
+        "latency-s": _figure(proven.latency),
+        "samples-per-s": _figure(proven.throughput),
+        "latency-gain": _gain(proven.latency_gain),
+        "throughput-gain": _gain(proven.throughput_gain),
+    }
+
+
+def _table(tuning: Tuning, proven: Proven) -> dict[str, Any]:
+    found = as_dict(tuning, proven)
+    python = found.pop("python")
+    return ({} if python is None else {"python": python}) | found
+
+
+def _setting(setting: Setting) -> dict[str, Any]:
+    target = setting.target
+    return {
+        "device": str(target.device),
+        "engine": str(target.engine),
+        "python": target.python,
+        "threads": target.threads or 0,
+        "nets": setting.nets,
+        "batch": setting.batch,
+        # Both are on where nobody switches them off.
+        "winograd": setting.options.winograd is not False,
+        "fusion": setting.options.fusion is not False,
+    }
+
+
+def _figure(figure: Figure) -> list[float | None]:
+    return [x if math.isfinite(x) else None for x in (figure.value, figure.low, figure.high)]
+
+
+def _gain(gain: Gain) -> list[float | None]:
+    return [x if math.isfinite(x) else None for x in (gain.ratio, gain.low, gain.high)]
+
+
+def _value(value: Any) -> str:
+    """One TOML value. Its basic strings take JSON's escapes."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if value is None:
+        return "nan"
+    if isinstance(value, float):
+        return f"{value:.6g}" if "." in f"{value:.6g}" or "e" in f"{value:.6g}" else f"{value:.1f}"
+    return json.dumps(value)
+
+
+def _cv2_type(dtype: str) -> str:
+    """cv2 takes no float16 tensors."""
+    return "float32" if dtype == "float16" else dtype
+
+
+def _images(
+    inputs: Mapping[str, tuple[tuple[int, ...], str]], preprocessing: Preprocessing | None
+) -> tuple[Any, ...]:
+    shape = next(iter(inputs.values()))[0]
+    how = preprocessing or Preprocessing()
+    size = how.size or (shape[-1], shape[-2] if len(shape) > 2 else 1)
+    return size, _channels(how.mean), _channels(how.std), how.rgb
+
+
+def _channels(value: float | tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(value) if isinstance(value, tuple) else (float(value),) * 3
+
+
+__all__ = ["SCHEMA", "Engine", "as_dict", "runtime_toml", "snippet"]
