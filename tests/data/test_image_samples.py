@@ -18,7 +18,6 @@ import psutil
 import pytest
 from image_files import BLOB_REFERENCE, write_ppm
 
-import modelcheck.process.child as child_module
 from modelcheck.data import Preprocessing, open_samples
 from modelcheck.data.images import ImageSamples
 from modelcheck.errors import ContainedFailure, InvalidInput, Unsupported, UsageError
@@ -432,7 +431,7 @@ def test_a_cv2_that_cannot_be_imported_is_unsupported_with_the_remedy(
     numpy_home = Path(np.__file__).parents[1]
     for part in numpy_home.glob("numpy*"):
         (site / part.name).symlink_to(part)
-    monkeypatch.setattr(child_module.sys, "executable", str(bare / "bin" / "python"))
+    monkeypatch.setattr(sys, "executable", str(bare / "bin" / "python"))
     samples = open_samples(ppm_folder, tiny(signature), preprocessing=TINY)
     with pytest.raises(Unsupported, match="opencv-python-headless") as caught:
         list(samples)

@@ -96,8 +96,15 @@ def breed(header, arrays):
     return {"pid": subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]).pid}, {}
 
 
+def hasten():
+    """What a worker does while no request waits; then it fails."""
+    sys.stderr.write("hastened\n")
+    sys.stderr.flush()
+    raise ImportError("no such library")
+
+
 if __name__ == "__main__":
     frames, serve = _module(sys.argv[1]), _module(sys.argv[2])
     serve.limit_memory(int(sys.argv[3]))
     operations = (echo, about, end, refuse, allocate, chat, garble, shrink, breed)
-    serve.serve(frames, {f.__name__: f for f in operations})
+    serve.serve(frames, {f.__name__: f for f in operations}, [hasten])

@@ -163,7 +163,7 @@ def test_a_crash_is_contained_and_named(workspace):
     with Reference() as reference:
         reference.load(path)
         reference.send({"x": np.ones(1, np.float32)})
-        os.kill(reference._child._process.pid, signal.SIGSEGV)
+        os.kill(reference._child.pid, signal.SIGSEGV)
         with pytest.raises(Crashed, match="onnxruntime, the reference: died of SIGSEGV") as error:
             reference.receive()
         assert error.value.exit_code == 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,6 +131,27 @@ def test_a_cv2_that_cannot_be_used_is_unsupported_and_says_why(
     assert len(error.what) < 500
     assert error.what.isprintable()
     assert error.remedy
+
+
+def test_what_an_import_before_the_first_request_met_is_said_by_it(
+    environment: Environment,
+) -> None:
+    """Like the real cv2, this one has another complaint when it is imported again."""
+    cv2 = """
+import sys
+if hasattr(sys, "tried"):
+    raise ImportError("recursion is detected")
+sys.tried = True
+print("tried", file=sys.stderr, flush=True)
+raise ImportError("libGL.so.1: cannot open shared object file")
+"""
+    python = environment("numpy", "numpy.libs", cv2=cv2)
+    with TargetSession(Target(python=python), name="it") as session:
+        deadline = time.monotonic() + 20
+        while "tried" not in session._child.log_tail() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        with pytest.raises(Unsupported, match="libGL"):
+            session.opencv()
 
 
 def test_a_cv2_that_hangs_is_a_time_out_after_the_time_for_starting(

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import selectors
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import numpy as np
 import psutil
 
 from modelcheck.errors import Crashed, ModelcheckError, OutOfMemory, TimedOut
-from modelcheck.process import frames
 from modelcheck.process.closing import Closing
-from modelcheck.process.starter import start
-from modelcheck.process.workspace import Workspace
+from modelcheck.process.spare import started
+from modelcheck.process.started import Command
 from modelcheck.units import duration, size
 
-Arrays = Mapping[str, np.ndarray]
+if TYPE_CHECKING:
+    import numpy as np  # takes 0.1 s, in which the first spare child can start
+
+Arrays = Mapping[str, "np.ndarray"]
 
 # Messages by which native code, numpy and the loader say that an allocation failed.
 _OUT_OF_MEMORY = (
@@ -96,24 +95,26 @@ class Child(Closing):
 
         `environment` is laid over this process's own; None takes a variable away.
         """
+        from modelcheck.process import frames
+
         self.name = name
         self._limits = limits or ChildLimits()
         self._deadline = 0.0
         self._patience_s = 0.0
-        self._process: subprocess.Popen[bytes] | None = None
-        self._folder = Workspace()
-        self._streams = contextlib.ExitStack()
         self._unanswered = 0
         try:
-            self._log = self._streams.enter_context(self._open_log())
-            self._from_child, self._to_child = self._start(script, python, environment or {})
+            self._worker = started(
+                Command.of(
+                    script,
+                    memory_bytes=self._limits.address_space(),
+                    python=python,
+                    environment=environment,
+                )
+            )
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else error
-            self.close()
             raise Crashed(f"cannot be started: {reason}", where=name) from error
-        except BaseException:
-            self.close()
-            raise
+        self._asked, self._answered = map(frames.SharedMemory, self._worker.shared)
 
     def request(
         self,
@@ -136,6 +137,8 @@ class Child(Closing):
         **fields: Any,
     ) -> None:
         """Send a request; the time-out runs from here. Pair every send with one `receive`."""
+        from modelcheck.process import frames
+
         self._check_alive()
         self._be_patient(timeout_s or self._limits.request_s)
         # Shared memory holds one frame: what an earlier request or answer has put there may not
@@ -154,6 +157,8 @@ class Child(Closing):
 
         A caller that did other work since `send` gives a time-out that runs from here.
         """
+        from modelcheck.process import frames
+
         self._check_alive()
         if timeout_s is not None:
             self._be_patient(timeout_s)
@@ -180,23 +185,21 @@ class Child(Closing):
     @property
     def pid(self) -> int | None:
         """The process's number; None once it is gone."""
-        return None if self._process is None else self._process.pid
+        process = self._worker.process
+        return None if process is None else process.pid
 
     def log_tail(self, n_bytes: int = _LOG_TAIL_BYTES) -> str:
         """The end of what the living child's native code has printed so far."""
-        end = self._log.seek(0, os.SEEK_END)
-        self._log.seek(max(0, end - n_bytes))
-        return self._log.read().decode("utf-8", "replace")
+        log = self._worker.log
+        end = log.seek(0, os.SEEK_END)
+        log.seek(max(0, end - n_bytes))
+        return log.read().decode("utf-8", "replace")
 
     def close(self) -> None:
         """Kill the process and everything it started, and remove its folder."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-            self._process = None
-        self._streams.close()
-        self._folder.close()
+        self._worker.close()
+        self._asked.close()
+        self._answered.close()
 
     def wait_for(self, stream: IO[bytes], event: int) -> None:
         """Wait until the pipe is ready, or kill the child when its time is up."""
@@ -213,54 +216,8 @@ class Child(Closing):
             native_log=self._bury(),
         )
 
-    def _open_log(self) -> IO[bytes]:
-        # Appending, so that reading the log here does not move where the child writes.
-        return (self._folder.path / "log").open("a+b")
-
-    def _start(
-        self, script: Path, python: str | None, environment: Mapping[str, str | None]
-    ) -> tuple[IO[bytes], IO[bytes]]:
-        """Start the process; the pipes from it and to it, neither of which blocks."""
-        python = python or sys.executable
-        if os.sep in python:
-            python = os.path.abspath(python)  # of here, not of the child's own folder
-        here = Path(__file__).parent
-        shared = [_sealed_memory(self._streams) for _ in range(2)]
-        self._asked, self._answered = map(self._mapping_of, shared)
-        readable, writable = os.pipe()
-        command = [
-            python, "-I", str(script.absolute()), str(here / "frames.py"), str(here / "serve.py"),
-            str(self._limits.address_space()), str(writable), *map(str, shared),
-        ]  # fmt: skip
-        wanted = {**os.environ, "TMPDIR": str(self._folder.path), **environment}
-        try:
-            from_child = self._streams.enter_context(os.fdopen(readable, "rb", buffering=0))
-            self._process = start(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=self._log,
-                stderr=self._log,
-                cwd=self._folder.path,
-                env={key: value for key, value in wanted.items() if value is not None},
-                start_new_session=True,  # Ctrl-C is for the parent, which then buries the child
-                pass_fds=(writable, *shared),
-                bufsize=0,
-            )
-        finally:
-            os.close(writable)
-        assert self._process.stdin is not None
-        to_child = self._streams.enter_context(self._process.stdin)
-        for pipe in (from_child, to_child):
-            os.set_blocking(pipe.fileno(), False)
-        return from_child, to_child
-
-    def _mapping_of(self, descriptor: int) -> frames.SharedMemory:
-        memory = frames.SharedMemory(descriptor)
-        self._streams.callback(memory.close)
-        return memory
-
     def _check_alive(self) -> None:
-        if self._process is None:
+        if self._worker.process is None:
             raise Crashed("is no longer running", where=self.name)
 
     def _be_patient(self, timeout_s: float) -> None:
@@ -269,9 +226,10 @@ class Child(Closing):
 
     def _post_mortem(self) -> ModelcheckError:
         """Why the child is no longer there, now that its pipe has closed."""
-        assert self._process is not None
+        process = self._worker.process
+        assert process is not None
         try:
-            code = self._process.wait(timeout=_DYING_S)
+            code = process.wait(timeout=_DYING_S)
             how = _signal_name(-code) if code < 0 else f"ended with code {code}"
         except subprocess.TimeoutExpired:
             code, how = 0, "closed its pipe and ran on"
@@ -298,17 +256,6 @@ class Child(Closing):
         return log
 
 
-def _sealed_memory(streams: contextlib.ExitStack) -> int:
-    """The descriptor of memory that a child can make larger but not smaller.
-
-    Memory that becomes smaller would kill, by SIGBUS, the process that reads it.
-    """
-    descriptor = os.memfd_create("modelcheck", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    streams.callback(os.close, descriptor)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-    return descriptor
-
-
 def _signal_name(number: int) -> str:
     with contextlib.suppress(ValueError):  # real-time signals have no names
         return f"died of {signal.Signals(number).name}"
@@ -323,7 +270,7 @@ class _Writer:
 
     def write(self, data: bytes | memoryview) -> None:
         view = memoryview(data)
-        pipe = self._child._to_child
+        pipe = self._child._worker.to_worker
         while view:
             n: int | None = pipe.write(view)
             if n is None:  # the pipe is full
@@ -341,7 +288,7 @@ class _Reader:
         self._child = child
 
     def readinto(self, view: memoryview) -> int:
-        pipe = self._child._from_child
+        pipe = self._child._worker.from_worker
         while (n := pipe.readinto(view)) is None:  # type: ignore[attr-defined]
             self._child.wait_for(pipe, selectors.EVENT_READ)
         return int(n)

@@ -6,6 +6,7 @@ Loaded from its path by the workers (see `child.py`): standard library and numpy
 import contextlib
 import ctypes
 import os
+import select
 import signal
 import sys
 
@@ -13,7 +14,7 @@ _PR_SET_PDEATHSIG = 1
 _MAX_FILE_BYTES = 256 << 20  # far more than a worker writes; native code can print for ever
 
 
-def serve(frames, handlers):
+def serve(frames, handlers, ahead=()):
     """Answer requests from stdin until it closes. `handlers` maps an op to f(header, arrays).
 
     A handler returns (fields, arrays). An exception becomes an answer with its type and text, so
@@ -21,6 +22,9 @@ def serve(frames, handlers):
     file or a wrapper may print to fd 1 and 2, which both go to the log: answers go to the pipe
     whose number is the fourth argument. The fifth and sixth, where they are given, are shared
     memory for the arrays of requests and answers.
+
+    The functions in `ahead` import what requests will need, one after the other, as long as no
+    request waits. What fails there fails again when it is needed, and is told then.
     """
     _die_with_parent()
     requests = os.fdopen(os.dup(0), "rb", buffering=0)
@@ -32,6 +36,11 @@ def serve(frames, handlers):
         _widen_pipe(stream)
     answers = _WriteAll(answers)
     asked, answered = _shared_memory(frames)
+    for prepare in ahead:
+        if select.select([requests], [], [], 0)[0]:
+            break
+        with contextlib.suppress(Exception):
+            prepare()
     while True:
         try:
             header, arrays = frames.read_frame(requests, asked)

@@ -51,10 +51,20 @@ class Nets:
         self._files = {}  # key -> the header of its load request
         self._nets = {}  # key -> (shapes, net)
         self._samples = []
+        self._no_cv2 = None
         self._launches = _OPENCL.Launches()
         self._pools = None  # made with the first request about pools, because it needs cv2
 
+    def import_cv2(self):
+        """While no request waits. cv2 tells its fault at the first import only: `hello` says it."""
+        try:
+            import cv2  # noqa: F401
+        except Exception as error:
+            self._no_cv2 = error
+
     def hello(self, header, arrays):
+        if self._no_cv2 is not None:
+            raise self._no_cv2
         import cv2
 
         return {
@@ -353,4 +363,4 @@ if __name__ == "__main__":
         "prepare", "warm_up", "block", "unload", "first", "measure", "memory",
         "pool_sample", "pool_load", "pool_run", "pool_measure", "pool_unload",
     )  # fmt: skip
-    serve.serve(frames, {name: getattr(nets, name) for name in operations})
+    serve.serve(frames, {name: getattr(nets, name) for name in operations}, [nets.import_cv2])
