@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 import numpy as np
 
-from modelcheck.data import Sample, Samples
+from modelcheck.data import Sample
 from modelcheck.errors import InvalidInput
 from modelcheck.judge import Agreement, Comparison, is_class_scores
 from modelcheck.model import Model
@@ -82,7 +82,10 @@ class Tally:
 
 
 def stream(
-    samples: Samples, reference: Runs, lanes: Sequence[Lane], tallies: Mapping[int, Tally]
+    samples: Iterable[Sample],
+    reference: Runs,
+    lanes: Sequence[Lane],
+    tallies: Mapping[int, Tally],
 ) -> Iterator[int]:
     """Run every sample everywhere; yields how many are done.
 

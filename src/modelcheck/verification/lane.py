@@ -6,7 +6,7 @@ belongs; the other lanes go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,16 +218,6 @@ class Lane:
     def _note_log(self, error: ModelcheckError) -> None:
         if isinstance(error, ContainedFailure):
             self.native_log = error.native_log
-
-
-def start_all(lanes: Sequence[Lane]) -> None:
-    """Start every lane. Their processes import cv2 and load models side by side."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    for lane in lanes:
-        lane.start()  # in this thread: a child dies with the thread that made it
-    with ThreadPoolExecutor(max_workers=max(1, len(lanes))) as pool:
-        list(pool.map(Lane.load, lanes))
 
 
 def _reason(error: ModelcheckError) -> str:

@@ -6,12 +6,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 
 from modelcheck import units
-from modelcheck.data import Samples
+from modelcheck.data import Sample, Samples
 from modelcheck.errors import ContainedFailure, InvalidInput, Unsupported
 from modelcheck.judge import (
     Blame,
@@ -38,7 +40,7 @@ from modelcheck.transforms import Claim
 from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally, class_outputs, made_by, stream
 from modelcheck.verification.events import Event, Progressed, StageStarted, Verified, Warned
-from modelcheck.verification.lane import Arrays, Files, Lane, start_all
+from modelcheck.verification.lane import Arrays, Files, Lane
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
 from modelcheck.verification.recollection import Recollection
@@ -106,8 +108,7 @@ class _Run:
             reference = stack.enter_context(Reference(threads=threads, limits=plan.child_limits))
             for lane in self.lanes:
                 stack.callback(lane.close)
-            start_all(self.lanes)
-            self._open_reference(reference)
+            arriving = self._open_all(reference, samples)
             if not any(lane.alive for lane in self.lanes):
                 return
             yield from self._prove(reference)
@@ -119,12 +120,14 @@ class _Run:
                 i: Tally(outputs, classes, plan.candidate is None) for i in range(len(self.lanes))
             }
             yield StageStarted("running", samples.count)
-            yield from self._stream(samples, reference, threads)
+            yield from self._stream(arriving, reference, threads)
             self._keep_inputs()
             if plan.judging.equivalence:
                 yield from self._judge_lanes(reference)
 
-    def _stream(self, samples: Samples, reference: Reference, threads: int) -> Iterator[Event]:
+    def _stream(
+        self, samples: Iterator[Sample], reference: Reference, threads: int
+    ) -> Iterator[Event]:
         memory = self.plan.memory if self.plan.judging.equivalence else None
         with Recollection(memory, self.plan, reference, threads) as recollection:
             recollection.originals(self.lanes)
@@ -197,8 +200,27 @@ class _Run:
         outputs = tuple(spec.name for spec in plan.original.signature.outputs)
         return Files(folder / "original.onnx", candidate, outputs)
 
-    def _open_reference(self, reference: Reference) -> None:
-        """Let onnx's own checker see both models, and open the original as the reference."""
+    def _open_all(self, reference: Reference, samples: Samples) -> Iterator[Sample]:
+        """Open the models in all children, while the first sample is made; returns the samples."""
+        arriving = iter(samples)
+        with ThreadPoolExecutor(max_workers=len(self.lanes) + 1) as pool:
+            for lane in self.lanes:
+                lane.start()
+            first = pool.submit(list, islice(arriving, 1))
+            loads = [pool.submit(lane.load) for lane in self.lanes]
+            fault = self._open_reference(reference)
+        for load in loads:
+            load.result()
+        for lane in self.lanes:
+            if fault is not None and lane.alive:
+                lane.fail(Outcome.FAIL, Blame.TRANSFORM, f"the candidate is invalid: {fault}")
+        return _resumed(first, arriving)
+
+    def _open_reference(self, reference: Reference) -> str | None:
+        """Let onnx's own checker see both models, and open the original as the reference.
+
+        Returns what the checker has against the candidate.
+        """
         exact = as_float32(self.plan.original)
         path = self.files.original
         if exact is not self.plan.original:
@@ -209,16 +231,14 @@ class _Run:
         except (InvalidInput, Unsupported) as error:
             error.where = self.plan.original.name  # the user knows no private copy
             raise
+        fault = None
         if self.files.candidate is not None:
             try:
                 reference.check(self.files.candidate)
             except (InvalidInput, Unsupported) as error:
-                for lane in self.lanes:
-                    if lane.alive:
-                        lane.fail(
-                            Outcome.FAIL, Blame.TRANSFORM, f"the candidate is invalid: {error.what}"
-                        )
+                fault = error.what
         reference.load(path)
+        return fault
 
     def _prove(self, reference: Reference) -> Iterator[Event]:
         """See where models run that were asked to run on another device than the CPU."""
@@ -382,6 +402,12 @@ class _Run:
                     f"{here}: the original is {ratio:.2f}x as fast on {name}; "
                     "--baseline best compares with that."
                 )
+
+
+def _resumed(first: Future[list[Sample]], rest: Iterator[Sample]) -> Iterator[Sample]:
+    """The samples, of which another thread has read the first; what ails it is raised here."""
+    yield from first.result()
+    yield from rest
 
 
 def _shapes(arrays: Arrays) -> dict[str, tuple[int, ...]]:
