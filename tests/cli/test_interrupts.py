@@ -46,12 +46,27 @@ def wait_for_children(process: subprocess.Popen[str], n: int) -> list[psutil.Pro
     raise AssertionError("the run started no children")
 
 
+def wait_until_it_runs(process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith("running"):
+            return
+    raise AssertionError(f"the run never ran: {seen}")
+
+
+@pytest.mark.parametrize("when", ["while it starts", "while it runs"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupted_run_leaves_nothing(tmp_path: Path, number: int, code: int) -> None:
+def test_an_interrupted_run_leaves_nothing(
+    tmp_path: Path, number: int, code: int, when: str
+) -> None:
     temporary, folder = tmp_path / "tmp", tmp_path / "out"
     temporary.mkdir()
     folder.mkdir()
     process = start(folder / "o.onnx", temporary)
+    if when == "while it runs":
+        wait_until_it_runs(process)
     children = wait_for_children(process, 3)
     process.send_signal(number)
     _, error = process.communicate(timeout=30)
@@ -81,7 +96,7 @@ def test_a_killed_run_takes_its_children_along_and_is_swept_by_the_next(tmp_path
 
 def test_the_second_of_two_runs_on_one_output_gives_way(tmp_path: Path) -> None:
     first = start(tmp_path / "o.onnx", Path(tempfile.gettempdir()))
-    wait_for_children(first, 1)
+    wait_until_it_runs(first)
     second = subprocess.run(
         command(tmp_path / "o.onnx"), capture_output=True, text=True, timeout=60, check=False
     )
@@ -121,7 +136,7 @@ def test_a_model_that_changes_during_the_run_is_refused(tmp_path: Path) -> None:
     model.write_bytes((FIXTURES / "digits_resnet.onnx").read_bytes())
     words = [str(model) if w.endswith("digits_resnet.onnx") else w for w in command(output)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    wait_for_children(process, 3)
+    wait_until_it_runs(process)
     model.write_bytes((FIXTURES / "digits_mlp.onnx").read_bytes())
     _, error = process.communicate(timeout=120)
     assert process.returncode == 3, error

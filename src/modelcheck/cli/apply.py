@@ -47,22 +47,30 @@ def apply(
     asked, on every target.
     """
     import time
+    from contextlib import ExitStack
 
-    from modelcheck import gate
-    from modelcheck.cli.progress import ProgressDisplay
-    from modelcheck.cli.request import child_limits, overridden
-    from modelcheck.cli.screen import Screen
-    from modelcheck.judge import Outcome
-    from modelcheck.model import save
-    from modelcheck.model.saving import check_output, output_lock
-    from modelcheck.report import make_report, report_beside, save_report
+    from modelcheck.cli.ahead import head_start
 
     start_s = time.monotonic()
-    asked = overridden(_recipe(recipe, transform), data, images, limits, run)
-    _refuse_blind(asked, verify)
-    screen = Screen(run)
-    check_output(output, [model], force=force)
-    with output_lock(output), ProgressDisplay(quiet=run.quiet) as progress:
+    with ExitStack() as stack:
+        if verify:
+            stack.enter_context(head_start(limits, run, pair=True))
+
+        from modelcheck import gate
+        from modelcheck.cli.progress import ProgressDisplay
+        from modelcheck.cli.request import child_limits, overridden
+        from modelcheck.cli.screen import Screen
+        from modelcheck.judge import Outcome
+        from modelcheck.model import save
+        from modelcheck.model.saving import check_output, output_lock
+        from modelcheck.report import report_beside, save_report
+
+        asked = overridden(_recipe(recipe, transform), data, images, limits, run)
+        _refuse_blind(asked, verify)
+        screen = Screen(run)
+        check_output(output, [model], force=force)
+        stack.enter_context(output_lock(output))
+        progress = stack.enter_context(ProgressDisplay(quiet=run.quiet))
         original = gate.load_model(model)
         check_output(output, gate.files_of(original), force=True)
         bounds = child_limits(run)
@@ -78,14 +86,7 @@ def apply(
         result = gate.judge(
             inputs, made.model, made.claim, asked, limits=bounds, emit=progress.show
         )
-        report = make_report(
-            result,
-            steps=made,
-            data=inputs.data,
-            recipe=asked,
-            command=screen.command(asked.seed),
-            seconds=time.monotonic() - start_s,
-        )
+        report = screen.make_report(result, inputs.data, asked, start_s, made)
         if passed := report.outcome is Outcome.PASS:
             save(made.model, output)
             save_report(report, report_beside(output))

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from modelcheck.cli.options import RunOptions
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from modelcheck.recipe import Candidate
+    from modelcheck.data import SplitSamples
+    from modelcheck.recipe import Candidate, Recipe
     from modelcheck.report import Report
+    from modelcheck.verification import Verification
 
 _WIDTH_WITHOUT_TERMINAL = 160
 
@@ -36,6 +39,26 @@ class Screen:
         if self._run.seed is None:
             words += ["--seed", str(seed)]
         return shlex.join(words)
+
+    def make_report(
+        self,
+        result: Verification,
+        data: SplitSamples,
+        recipe: Recipe,
+        start_s: float,
+        steps: Candidate | None = None,
+    ) -> Report:
+        """The report of a run that began at `start_s`."""
+        from modelcheck.report import make_report
+
+        return make_report(
+            result,
+            steps=steps,
+            data=data,
+            recipe=recipe,
+            command=self.command(recipe.seed),
+            seconds=time.monotonic() - start_s,
+        )
 
     def report(self, report: Report, fate: str) -> None:
         """Show the report, and save it where asked."""

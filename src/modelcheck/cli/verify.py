@@ -34,38 +34,33 @@ def verify(
     """Does CANDIDATE do what ORIGINAL does, on every target? Does ORIGINAL run rightly at all?"""
     import time
 
-    from modelcheck import gate
-    from modelcheck.cli.progress import ProgressDisplay
-    from modelcheck.cli.request import child_limits, overridden, with_claim
-    from modelcheck.cli.screen import Screen
-    from modelcheck.recipe import Recipe, load_recipe
-    from modelcheck.report import make_report
+    from modelcheck.cli.ahead import head_start
 
     start_s = time.monotonic()
-    asked = Recipe() if policy is None else load_recipe(policy)
-    screen = Screen(run)
-    asked, ignored = gate.without_steps(asked)
-    asked = with_claim(overridden(asked, data, images, limits, run), claim)
-    with ProgressDisplay(quiet=run.quiet) as progress:
-        first = gate.load_model(original)
-        second = None if candidate is None else gate.load_model(candidate, candidate=True)
-        inputs = gate.open_inputs(first, asked, emit=progress.show)
-        result = gate.judge(
-            inputs,
-            second,
-            gate.default_claim(asked, alone=second is None),
-            asked,
-            limits=child_limits(run),
-            emit=progress.show,
-        )
-        report = make_report(
-            result,
-            steps=None,
-            data=inputs.data,
-            recipe=asked,
-            command=screen.command(asked.seed),
-            seconds=time.monotonic() - start_s,
-        )
+    with head_start(limits, run, pair=candidate is not None):
+        from modelcheck import gate
+        from modelcheck.cli.progress import ProgressDisplay
+        from modelcheck.cli.request import child_limits, overridden, with_claim
+        from modelcheck.cli.screen import Screen
+        from modelcheck.recipe import Recipe, load_recipe
+
+        asked = Recipe() if policy is None else load_recipe(policy)
+        screen = Screen(run)
+        asked, ignored = gate.without_steps(asked)
+        asked = with_claim(overridden(asked, data, images, limits, run), claim)
+        with ProgressDisplay(quiet=run.quiet) as progress:
+            first = gate.load_model(original)
+            second = None if candidate is None else gate.load_model(candidate, candidate=True)
+            inputs = gate.open_inputs(first, asked, emit=progress.show)
+            result = gate.judge(
+                inputs,
+                second,
+                gate.default_claim(asked, alone=second is None),
+                asked,
+                limits=child_limits(run),
+                emit=progress.show,
+            )
+            report = screen.make_report(result, inputs.data, asked, start_s)
     note = f"The {ignored} steps of {policy.name} were ignored." if ignored and policy else ""
     screen.report(report, note)
     return report.exit_code

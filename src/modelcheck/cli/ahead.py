@@ -1,0 +1,55 @@
+"""A head start: the children of a run import their libraries while this process imports its own.
+
+Either takes a second and uses one core. Nothing heavy may be imported here before the first child
+is started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelcheck.cli.options import LimitOptions, RunOptions
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+@contextlib.contextmanager
+def head_start(limits: LimitOptions, run: RunOptions, *, pair: bool) -> Iterator[None]:
+    """Start the reference and the workers of the targets on the command line, then import.
+
+    Children that the run has no use for are ended with it: targets may come from a recipe, and
+    are taken for the default one.
+    """
+    from modelcheck.process import ChildLimits, Command, Spares
+
+    memory_bytes = ChildLimits(memory_bytes=run.memory_limit << 20).address_space()
+    with Spares() as spares:
+        spares.start(Command.of(_PACKAGE / "reference" / "worker.py", memory_bytes=memory_bytes))
+        from modelcheck.targets import Target
+        from modelcheck.targets.session import environment
+
+        for target in map(Target.parse, limits.target or ["cpu"]):
+            command = Command.of(
+                _PACKAGE / "targets" / "worker.py",
+                memory_bytes=memory_bytes, python=target.python, environment=environment(target),
+            )  # fmt: skip
+            for _ in range(2 if pair else 1):
+                if target.device.is_cpu:
+                    spares.start(command)
+        with _no_garbage():
+            from modelcheck import gate, report  # noqa: F401
+            from modelcheck.cli import request  # noqa: F401
+        yield
+
+
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Look for no garbage in the block: imports make none, and looking takes a tenth of them."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
