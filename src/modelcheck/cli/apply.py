@@ -80,7 +80,7 @@ def apply(
         if inputs is None or not verify:
             original.check_unchanged()
             save(made.model, output)
-            progress.stop()
+            progress.close()
             screen.unverified(made, output)
             return 0
         result = gate.judge(

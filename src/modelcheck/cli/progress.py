@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
+
+from modelcheck.process import Closing
 
 if TYPE_CHECKING:
     from modelcheck.verification import Event
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 _LINE_EVERY_S = 10.0
 
 
-class ProgressDisplay:
+class ProgressDisplay(Closing):
     """Shows the stages of a run. Use as a context manager, and call `show` with each event."""
 
     def __init__(self, *, quiet: bool) -> None:
@@ -52,7 +53,7 @@ class ProgressDisplay:
         elif isinstance(event, Progressed):
             self._advance(event.done)
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Take the bar off the screen."""
         if self._bar is not None:
             self._bar.stop()
@@ -79,11 +80,3 @@ class ProgressDisplay:
         if self._bar is not None:
             self._bar.start()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
