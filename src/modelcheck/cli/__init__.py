@@ -5,6 +5,10 @@ from __future__ import annotations
 
 def main() -> None:
     """The `modelcheck` command."""
+    import gc
+
     from modelcheck.cli.app import run
 
-    raise SystemExit(run())
+    code = run()
+    gc.freeze()  # else Python looks through everything for garbage before it ends: 0.25 s
+    raise SystemExit(code)

@@ -8,6 +8,7 @@ import os
 import platform
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
 from importlib import metadata
@@ -114,10 +115,13 @@ def make_report(
 ) -> Report:
     """Gather the facts of one run; compresses the models to measure them."""
     plan = verification.plan
+    models = [model for model in (plan.original, plan.candidate) if model is not None]
+    with ThreadPoolExecutor(max_workers=len(models)) as pool:  # zlib leaves the lock to others
+        original, *candidate = pool.map(model_facts, models)
     return Report(
         verification=verification,
-        original=model_facts(plan.original),
-        candidate=None if plan.candidate is None else model_facts(plan.candidate),
+        original=original,
+        candidate=candidate[0] if candidate else None,
         steps=steps,
         data=data,
         recipe=recipe,
