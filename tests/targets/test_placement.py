@@ -8,6 +8,7 @@ from modelcheck.targets import FallbackLayer, FellBack, NotProven, Placement, Ta
 from modelcheck.targets.placement import (
     OpenCLDevice,
     TracedLayer,
+    dumped_layers,
     listed_layers,
     net_fallback,
     place_on_cpu,
@@ -107,29 +108,69 @@ class TestOpenCL:
         assert placement.simulated is on_cpu
 
 
+# As Net.dump of OpenCV 4.14.0 prints a net, the places put in.
+DUMP = (
+    'digraph G {\n\t"cluster_0" [label="{onnx_node!conv\\nConvolution\\nkernel_size (HxW): 3 x 3'
+    '\\lpad (HxW): (1, 1) x (1, 1)\\l | onnx_node!relu\\nReLU\\noutput: 1 x 16 x 8 x 8\\l%s\\n }" '
+    'fillcolor="#ffffb3" style=filled shape=record]\n'
+    '\t"onnx_node!mish" [label="onnx_node!mish\\nMish\\noutput: 1 x 16 x 8 x 8\\l%s\\n" '
+    'fillcolor="#ffffb3" style=filled shape=box]\n'
+    '\t"onnx_node!flat" [label="onnx_node!flat\\nFlatten\\noutput: 1 x 1024\\lOCV/CUDA\\n" '
+    'fillcolor="#ffffb3" style=filled shape=box]\n'
+    '\t"_input" [label="_input\\n__NetInputLayer__\\noutput: 1 x 3\\lOCV/CUDA\\n" shape=box]\n}\n'
+)
+USE = ("the process has an active CUDA context",)
+
+
 class TestCUDA:
-    LAYERS = (("conv", "Convolution"), ("mish", "Mish"), ("flat", "Flatten"))
-    USE = ("the process has an active CUDA context",)
+    def placed(
+        self, *where: str, use: tuple[str, ...] = USE, log: str = "", target: Target = CUDA
+    ) -> Placement:
+        return place_on_cuda(target, "classic", dumped_layers(DUMP % where), use, log)
+
+    def test_the_net_itself_says_where_each_layer_runs_fused_ones_too(self) -> None:
+        layers = dumped_layers(DUMP % ("CUDA/CUDA_FP16", "OCV/CUDA"))
+        assert [(y.name.split("!")[1], y.kind, y.where) for y in layers] == [
+            ("conv", "Convolution", "CUDA/CUDA_FP16"),
+            ("relu", "ReLU", "CUDA/CUDA_FP16"),
+            ("mish", "Mish", "OCV/CUDA"),
+            ("flat", "Flatten", "OCV/CUDA"),
+        ]
 
     def test_use_of_the_device_is_the_proof(self) -> None:
-        placement = place_on_cuda(CUDA, "classic", self.LAYERS, self.USE, "")
+        placement = self.placed("CUDA/CUDA", "CUDA/CUDA")
         assert placement.proven
         assert not placement.partial
+        assert "3 of 3 layers on CUDA/CUDA" in placement.proof[-1]
 
     def test_without_it_nothing_is_proven(self) -> None:
         with pytest.raises(NotProven, match="placement not proven"):
-            place_on_cuda(CUDA, "classic", self.LAYERS, (), "")
+            self.placed("CUDA/CUDA", "CUDA/CUDA", use=())
 
-    def test_layers_in_the_log_fell_back(self) -> None:
-        log = leaves_cuda("mish") + leaves_cuda("flat", "Flatten")
-        placement = place_on_cuda(CUDA, "classic", self.LAYERS, self.USE, log)
-        assert placement.fallback_layers == (FallbackLayer("mish", "Mish"),)
-        assert placement.fallback_share is None
+    def test_layers_that_the_dump_or_the_log_leaves_to_the_cpu_fell_back(self) -> None:
+        mish = (FallbackLayer("onnx_node!mish", "Mish"),)
+        assert self.placed("CUDA/CUDA", "OCV/CUDA").fallback_layers == mish
+        logged = self.placed("CUDA/CUDA", "CUDA/CUDA", log=leaves_cuda("onnx_node!mish"))
+        assert logged.fallback_layers == mish
+        assert logged.fallback_share is None
 
-    def test_all_layers_in_the_log_are_a_fallback_of_the_whole_net(self) -> None:
-        log = leaves_cuda("mish") + leaves_cuda("conv", "Convolution")
-        with pytest.raises(FellBack, match="fell back to the CPU"):
-            place_on_cuda(CUDA, "classic", self.LAYERS, self.USE, log)
+    def test_a_net_without_a_layer_on_the_device_fell_back(self) -> None:
+        with pytest.raises(FellBack, match="none of 3 layers ran on CUDA"):
+            self.placed("OCV/CUDA", "OCV/CUDA")
+
+    def test_half_floats_that_a_device_does_not_have_are_a_fallback(self) -> None:
+        half = Target.parse("cuda-fp16:classic")
+        with pytest.raises(FellBack, match="fell back to float32"):
+            self.placed("CUDA/CUDA", "CUDA/CUDA", target=half)
+        assert self.placed("CUDA/CUDA_FP16", "CUDA/CUDA_FP16", target=half).proven
+
+    def test_a_quantized_net_leaves_cuda_as_a_whole(self) -> None:
+        log = (
+            "[ WARN:0@0.2] global net_impl_backend.cpp:225 setPreferableTarget DNN: Only CPU, "
+            "OpenCL/OpenCL FP16 and NPU targets are supported by quantized networks"
+        )
+        with pytest.raises(FellBack, match="quantized"):
+            self.placed("CUDA/CUDA", "CUDA/CUDA", log=log)
 
 
 class TestShare:

@@ -21,6 +21,8 @@ _MOVES_DATA = frozenset({
     "Reorg", "Reshape", "ShuffleChannel", "Slice", "Split", "Tile",
 })  # fmt: skip
 _SHOWN_LAYERS = 6
+_CUDA_HALF = "CUDA/CUDA_FP16"
+_LABEL = re.compile(r'\[label="(?P<body>[^"]*?)(?P<where>(?:CUDA|OCV)/\w+?)\\n[ }]*"')
 _LEAVES_CUDA = re.compile(
     r'CUDA backend will fallback to the CPU implementation for the layer "(?P<layer>[^"]*)"'
 )
@@ -92,6 +94,31 @@ _WHOLE_NET = (
         re.compile(r"fall back to DNN_TARGET_CPU\b"),
         "fell back to float32: only ARM CPUs (v8) compute in half floats",
         "Ask for cpu.",
+    ),
+    _LogLine(
+        re.compile(r"switching to OpenCL with fp32 precision"),
+        "fell back to float32: OpenCV uses half floats on Intel's GPUs only",
+        "Ask for opencl.",
+    ),
+    _LogLine(
+        re.compile(r"OpenCL target is not available in this OpenCV build"),
+        "fell back to the CPU: this OpenCV is built without OpenCL",
+        "Use another build of OpenCV, or ask for cpu.",
+    ),
+    _LogLine(
+        re.compile(r"does not support FP16 target; switching to FP32 target"),
+        "fell back to float32: the CUDA device does not compute in half floats",
+        "Ask for cuda.",
+    ),
+    _LogLine(
+        re.compile(r"(unable to use|not built with) CUDA backend; switching to CPU"),
+        "fell back to the CPU: OpenCV cannot use CUDA here",
+        "See `modelcheck targets`.",
+    ),
+    _LogLine(
+        re.compile(r"backends support quantized networks|supported by quantized networks"),
+        "fell back to the CPU: OpenCV runs quantized nets on the CPU only",
+        "Ask for cpu, or leave the model in float.",
     ),
 )
 
@@ -183,17 +210,37 @@ def place_on_opencl(
     return Placement(target.name, actual, proof, fell_back, share, simulated=device.on_cpu)
 
 
-def place_on_cuda(
-    target: Target,
-    engine: str,
-    layers: Sequence[tuple[str, str]],
-    use: Sequence[str],
-    log: str,
-) -> Placement:
-    """Proof: the process's use of a device (`use`, in words), and OpenCV's log of fallbacks.
+@dataclass(frozen=True, slots=True)
+class DumpedLayer:
+    """A layer as Net.dump shows it; `where` is 'CUDA/CUDA', or 'OCV/CUDA' where it fell back."""
 
-    `layers` are (name, type); OpenCV names in its log (level INFO) each one that left CUDA.
-    Raises FellBack where all did, NotProven where nothing shows that the device was used.
+    name: str
+    kind: str
+    where: str
+
+
+def dumped_layers(dump: str) -> list[DumpedLayer]:
+    """The layers in the text of Net.dump (classic engine); fused ones stand in one label.
+
+    The net's input, which computes nothing, is left out.
+    """
+    layers = []
+    for label in _LABEL.finditer(dump):
+        where = label["where"]
+        for part in label["body"].split(" | "):
+            words = part.lstrip("{").split(r"\n")
+            if len(words) > 1 and not words[1].startswith("__NetInputLayer"):
+                layers.append(DumpedLayer(words[0], words[1], where))
+    return layers
+
+
+def place_on_cuda(
+    target: Target, engine: str, layers: Sequence[DumpedLayer], use: Sequence[str], log: str
+) -> Placement:
+    """Proof: the process's use of a device (`use`, in words), and the net's own dump.
+
+    Raises FellBack where all layers did, or half floats did; NotProven where nothing shows that
+    the device was used.
     """
     raise_for(target, net_fallback(log))
     if not use:
@@ -203,20 +250,24 @@ def place_on_cuda(
             remedy="See that the driver works (nvidia-smi) and that this OpenCV is built with CUDA "
             "(`modelcheck targets`).",
         )
-    left = {match["layer"] for match in _LEAVES_CUDA.finditer(log)}
-    working = [FallbackLayer(*layer) for layer in layers if layer[1] not in _MOVES_DATA]
-    fell_back = tuple(layer for layer in working if layer.name in left)
-    if len(fell_back) == len(working):
+    logged = {match["layer"] for match in _LEAVES_CUDA.finditer(log)}
+    working = [layer for layer in layers if layer.kind not in _MOVES_DATA]
+    there = [y for y in working if y.where.startswith("CUDA/") and y.name not in logged]
+    if not there:
         raise FellBack(
-            f"fell back to the CPU: OpenCV has no CUDA code for any of {len(working)} layers",
+            f"fell back to the CPU: none of {len(working)} layers ran on CUDA",
             where=target.name,
             remedy="Ask for cpu. Quantized nets leave CUDA as a whole.",
         )
+    if target.device is Device.CUDA_FP16 and not any(y.where == _CUDA_HALF for y in there):
+        raise FellBack(
+            "fell back to float32: the device does not compute in half floats",
+            where=target.name,
+            remedy="Ask for cuda, or for another device.",
+        )
+    fell_back = tuple(FallbackLayer(y.name, y.kind) for y in working if y not in there)
     share = None if fell_back else 0.0
-    proof = (
-        *use,
-        f"OpenCV's log names {len(fell_back)} of {len(working)} layers as left to the CPU",
-    )
+    proof = (*use, f"the net shows {len(there)} of {len(working)} layers on {there[0].where}")
     return Placement(target.name, f"{target.device} {engine}", proof, fell_back, share)
 
 

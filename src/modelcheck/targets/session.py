@@ -19,6 +19,7 @@ from modelcheck.targets.placement import (
     OpenCLDevice,
     Placement,
     TracedLayer,
+    dumped_layers,
     net_fallback,
     place_on_cpu,
     place_on_cuda,
@@ -200,7 +201,7 @@ class TargetSession(Closing):
             use.append(f"NVML lists the process on {seen}")
         if said["context"]:
             use.append("the process has an active CUDA context")
-        layers = [(name, kind) for name, kind in said["layers"]]
+        layers = dumped_layers(said["dump"])
         return place_on_cuda(self.target, loaded.engine, layers, use, self._log())
 
     def _prove_opencl(

@@ -119,10 +119,11 @@ class Nets:
         return {"device": _OPENCL.default_device(cv2)}, {}
 
     def cuda(self, header, arrays):
-        """The net's layers, and whether this process has a CUDA context on a device."""
+        """What the net says of where its layers run, and whether this process uses a device."""
         net = self._nets[header["key"]][1]
-        layers = [[n, net.getLayer(net.getLayerId(n)).type] for n in net.getLayerNames()]
-        return {"layers": layers, "context": _has_cuda_context()}, {}
+        # OpenCV's INFO lines go to C's stdout, which is flushed only when it is full.
+        ctypes.CDLL(None).fflush(None)
+        return {"dump": net.dump(), "context": _has_cuda_context()}, {}
 
     def layers(self, header, arrays):
         """Run once more, traced: what each layer did. The environment must ask for the trace."""
