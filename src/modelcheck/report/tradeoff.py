@@ -33,9 +33,11 @@ class _Axis:
         return self.start + part * (self.end - self.start)
 
     def ticks(self) -> Iterator[float]:
-        """1, 2 and 5 times the powers of ten inside."""
-        for power in range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1):
-            for digit in (1, 2, 5):
+        """1, 2 and 5 times the powers of ten inside; over less than a decade, more of them."""
+        powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        digits = (1, 2, 5) if self.high > 10 * self.low else (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8)
+        for power in powers:
+            for digit in digits:
                 if self.low <= digit * 10.0**power <= self.high:
                     yield digit * 10.0**power
 

@@ -22,9 +22,9 @@ from modelcheck.targets import (
     NotProven,
     OpenCV,
     Placement,
-    TargetSession,
     check_share,
 )
+from modelcheck.targets.pool import PoolSession
 from modelcheck.verification.memory import Runs
 from modelcheck.verification.placing import with_share
 
@@ -47,8 +47,8 @@ class Lane:
     settings: TargetSettings
     files: Files
     limits: ChildLimits
-    original: TargetSession | None = None
-    candidate: TargetSession | None = None
+    original: PoolSession | None = None
+    candidate: PoolSession | None = None
     opencv: OpenCV | None = None
     original_placement: Placement | None = None
     candidate_placement: Placement | None = None
@@ -70,9 +70,9 @@ class Lane:
         """Start the processes."""
         target = self.settings.target
         with self._blaming_target("cannot be started"):
-            self.original = TargetSession(target, name="the original", limits=self.limits)
+            self.original = PoolSession(target, name="the original", limits=self.limits)
             if self.files.candidate is not None:
-                self.candidate = TargetSession(target, name="the candidate", limits=self.limits)
+                self.candidate = PoolSession(target, name="the candidate", limits=self.limits)
 
     def load(self) -> None:
         """Load the models into them."""

@@ -1,4 +1,4 @@
-"""Checks that run models a second time on the kept samples: repeats, batches, noise floor."""
+"""Checks that run models again on the kept samples: repeats, batches, threads, noise floor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from modelcheck import units
-from modelcheck.errors import ContainedFailure, Unsupported
+from modelcheck.errors import ContainedFailure, Unsupported, printable
 from modelcheck.judge import Blame, Check, Comparison, NoiseFloor, Outcome
 from modelcheck.model import Model
 from modelcheck.model.permutation import longest_reduction, permute_channels
@@ -16,10 +16,12 @@ from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
 from modelcheck.targets import TargetSession
+from modelcheck.targets.pool import PoolSettings
 from modelcheck.verification.equivalence import KEPT_SAMPLES, Kept, aligned, scale_relative
 from modelcheck.verification.lane import Arrays, Lane
 
 _PERMUTATIONS = 4
+_NETS = 4  # that run at the same time, each as many samples
 # Rows of a batch are the same sums in another order; a quantized net may round a few the other way.
 _BATCH_SQNR_DB = 40.0
 
@@ -87,6 +89,62 @@ def check_batch(lane: Lane, reference: Reference, kept: Sequence[Kept]) -> Check
         blame,
         optional=target.optional,
     )
+
+
+def check_concurrent(lane: Lane, kept: Sequence[Kept]) -> Check:
+    """Several nets in as many threads give, to the last bit, what one net alone gives.
+
+    So programs run models that serve more than one request at a time. Where already the original
+    does not, the target is to blame.
+    """
+    target = lane.settings.target
+    first = {name: array.shape for name, array in kept[0].arrays.items()}
+    alike = [k.arrays for k in kept if {n: a.shape for n, a in k.arrays.items()} == first]
+    samples = alike[:_NETS]
+    fault = _concurrency_fault(lane, samples, candidate=lane.candidate is not None)
+    if fault is None:
+        message = f"{target.name}: {_NETS} nets in {_NETS} threads give the same bits as one."
+        return Check("concurrent", target.name, Outcome.PASS, message, optional=target.optional)
+    who, outcome, blame = "original", Outcome.UNSUPPORTED, Blame.TARGET
+    if lane.candidate is not None:
+        before = _concurrency_fault(lane, samples, candidate=False)
+        if before is None:
+            who, outcome, blame = "candidate", Outcome.FAIL, Blame.TRANSFORM
+        fault = before or fault
+    return Check(
+        "concurrent",
+        target.name,
+        outcome,
+        f"{target.name}: {_NETS} nets of the {who} in {_NETS} threads do not give what one gives "
+        f"alone: {fault}. Run one net at a time there, or each in a process of its own.",
+        blame,
+        optional=target.optional,
+    )
+
+
+def _concurrency_fault(lane: Lane, samples: Sequence[Arrays], *, candidate: bool) -> str | None:
+    """What is wrong when nets of one model run at the same time, or None."""
+    session = lane.candidate if candidate else lane.original
+    path = lane.files.candidate if candidate else lane.files.original
+    assert session is not None
+    assert path is not None
+    target = lane.settings.target
+    try:
+        alone = [session.forward(arrays) for arrays in samples]
+        session.keep_samples(samples)
+        pool = PoolSettings(target.engine, target.threads, nets=_NETS)
+        session.load_pool(path, lane.files.outputs, pool)
+        run = session.run_pool(len(samples))
+        session.unload_pool()
+    except (Unsupported, ContainedFailure) as error:
+        return error.what
+    for difference in run.differing:
+        return f"net {difference.net + 1} differs in output '{printable(difference.output)}'"
+    for serial, together in zip(alone, run.outputs, strict=True):
+        for name, array in serial.items():
+            if not np.array_equal(array, together[name], equal_nan=True):
+                return f"output '{printable(name)}' differs"
+    return None
 
 
 def _filled_up(lane: Lane, reference: Reference, kept: Sequence[Kept]) -> list[Kept]:

@@ -275,7 +275,7 @@ class _Run:
         self.kept_inputs = [a for a in inputs if _shapes(a) == _shapes(inputs[0])]
 
     def _judge_lanes(self, reference: Reference) -> Iterator[Event]:
-        yield StageStarted("checking repeats, batches and noise", len(self.lanes))
+        yield StageStarted("checking repeats, batches, noise and threads", len(self.lanes))
         batch_is_free = all(s.batch_is_free for s in self.plan.original.signature.inputs)
         for i, lane in enumerate(self.lanes):
             kept = self.tallies[i].kept
@@ -288,6 +288,8 @@ class _Run:
                 self.checks[i].insert(0, check)
                 self._warn_of_lost_scores(check)
                 self._add(i, self._before_saturation(reference, i, check))
+            if lane.alive and kept:  # last, because it is the likeliest to end the processes
+                self._add(i, probes.check_concurrent(lane, kept))
             yield Progressed(i + 1)
 
     def _before_saturation(self, reference: Reference, i: int, judged: Check) -> Check | None:
