@@ -16,6 +16,20 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s"
 
 
+def duration_within(seconds: float, low: float, high: float) -> str:
+    """(0.0151, 0.0149, inf) -> '15.1 ms [14.9, …]': an estimate and its interval.
+
+    A bound stands in the estimate's unit, unless it is far away from it.
+    """
+    number, _, unit = duration(seconds).partition(" ")
+    bounds = []
+    for bound in (low, high):
+        text, _, its_unit = duration(bound).partition(" ")
+        shown = text if its_unit == unit else f"{text} {its_unit}"
+        bounds.append(shown if math.isfinite(bound) else "…")
+    return f"{number} {unit} [{', '.join(bounds)}]"
+
+
 def size(n_bytes: float) -> str:
     """46766489 -> '44.6 MiB'."""
     for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):

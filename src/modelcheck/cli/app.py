@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from modelcheck.cli import apply, check_report, inspect, targets, transforms, tune, verify
+from modelcheck.cli import apply, bench, check_report, inspect, targets, transforms, tune, verify
 from modelcheck.cli.options import grouped
 from modelcheck.errors import ModelcheckError, printable
 
@@ -30,6 +30,7 @@ _COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "apply": (grouped(apply.apply), "Optimize a model; write it only if it passes."),
     "verify": (grouped(verify.verify), "Judge a pair of models, or one by itself."),
     "tune": (grouped(tune.tune), "How this machine runs a model fastest, proven."),
+    "bench": (grouped(bench.bench), "What models cost where they run, side by side."),
     "targets": (targets.targets, "Where models can run here, and why not elsewhere."),
     "inspect": (inspect.inspect, "What is in a model, and what engines get wrong."),
     "transforms": (transforms.transforms, "What can be applied, with options."),

@@ -64,11 +64,11 @@ def _data(settings: DataSettings, data: DataOptions, images: ImageOptions) -> Da
         count=data.count or settings.count,
         shapes={**settings.shapes, **parse_shapes(data.shape)},
         allow_synthetic=data.allow_synthetic or settings.allow_synthetic,
-        preprocessing=_preprocessing(settings.preprocessing, images),
+        preprocessing=preprocessing(settings.preprocessing, images),
     )
 
 
-def _preprocessing(base: Preprocessing | None, images: ImageOptions) -> Preprocessing | None:
+def preprocessing(base: Preprocessing | None, images: ImageOptions) -> Preprocessing | None:
     given = {
         "size": None if images.size is None else _size(images.size),
         "resize": images.resize,
