@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -72,6 +73,22 @@ def test_an_interpreter_with_numpy_and_cv2_is_all_that_a_target_needs(
         assert python in session.load(FIXTURES / "digits_mlp.onnx", ["logits"]).requested
         image = np.load(FIXTURES / "digits_test.npz")["image"][:3]
         assert session.forward({"image": image})["logits"].shape == (3, 10)
+
+
+@pytest.mark.skipif(
+    "MODELCHECK_OPENCV414" not in os.environ,
+    reason="MODELCHECK_OPENCV414 names no interpreter that has OpenCV 4.14",
+)
+def test_two_versions_of_opencv_answer_side_by_side() -> None:
+    image = {"image": np.load(FIXTURES / "digits_test.npz")["image"][:3]}
+    answers = {}
+    for python in (None, os.environ["MODELCHECK_OPENCV414"]):
+        with TargetSession(Target(python=python), name="it") as session:
+            session.load(FIXTURES / "digits_resnet.onnx", ["logits"])
+            answers[session.opencv().version] = session.forward(image)["logits"]
+    assert "4.14.0" in answers
+    here, there = answers.values()
+    np.testing.assert_allclose(here, there, atol=1e-4)
 
 
 def test_without_numpy_it_is_numpy_that_is_missed(environment: Environment) -> None:
