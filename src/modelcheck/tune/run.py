@@ -128,17 +128,25 @@ class _Run:
         while True:
             race = self._race(exploration, tried)
             yield StageStarted("judging the best settings", None)
+            judging_s = time.monotonic()
             race.judge()
+            judging_s = time.monotonic() - judging_s
             self._check_evidence(race)
             wrong = [key for key, c in race.checks.items() if c.outcome is not Outcome.PASS]
             if not any(key != DEFAULT for key in wrong):
                 break
             for key in wrong:  # found wrong by more samples: the next best takes its place
                 tried = [_refuted(t, race, key) for t in tried]
-        self._check_time(race)
+        self._check_time(race, judging_s)
         yield StageStarted("proving the best settings", None)
         for done in race.run(self.start_s + self.plan.time_budget_s):
             yield Progressed(done)
+        if not race.rounds:
+            raise NotEnoughEvidence(
+                "the time was over before anything was proven",
+                where="--time-budget",
+                remedy="Give it more.",
+            )
         yield Tuned(self._result(race, tried))
 
     def _race(self, exploration: Exploration, tried: list[Tried]) -> Race:
@@ -175,15 +183,20 @@ class _Run:
         if check.outcome is Outcome.INCONCLUSIVE:
             raise NotEnoughEvidence(check.message)
 
-    def _check_time(self, race: Race) -> None:
+    def _check_time(self, race: Race, judging_s: float) -> None:
+        """Raise before the proof where it could not be finished, so that nothing is half known.
+
+        `judging_s` is what it took to start one set of processes and to load every setting there.
+        """
         spent_s = time.monotonic() - self.start_s
-        needed_s = ROUNDS_BEFORE_DECISIONS * race.round_s
-        if len(race.settings) > 1 and spent_s + needed_s > self.plan.time_budget_s:
+        needed_s = WORKERS * judging_s + ROUNDS_BEFORE_DECISIONS * race.round_s
+        if spent_s + needed_s > self.plan.time_budget_s:
             at_least = units.duration(1.2 * (spent_s + needed_s))
             raise NotEnoughEvidence(
                 f"{units.duration(self.plan.time_budget_s)} are not enough to prove anything: "
                 f"{units.duration(spent_s)} went into starting and trying, and "
-                f"{ROUNDS_BEFORE_DECISIONS} rounds take {units.duration(needed_s)}",
+                f"{ROUNDS_BEFORE_DECISIONS} rounds in {WORKERS} sets of fresh processes take "
+                f"about {units.duration(needed_s)}",
                 where="--time-budget",
                 remedy=f"Give it {at_least} or more.",
             )
