@@ -83,6 +83,10 @@ def test_every_number_has_a_text_of_one_short_line_without_nan(x: float) -> None
     ("shown", "expected"),
     [
         (units.duration(0.0151), "15.1 ms"),
+        (units.duration_within(0.0151, 0.0149, 0.016), "15.1 ms [14.9, 16.0]"),
+        (units.duration_within(0.0151, 0.0149, math.inf), "15.1 ms [14.9, …]"),
+        (units.duration_within(0.000112, 0.0000718, 0.034), "112 µs [71.8, 34.0 ms]"),
+        (units.duration_within(0.0151, -math.inf, math.inf), "15.1 ms […, …]"),
         (units.duration(0), "0 µs"),
         (units.duration(9.999e-4), "1.00 ms"),
         (units.duration(0.9999), "1.00 s"),

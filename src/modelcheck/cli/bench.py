@@ -18,7 +18,7 @@ class BenchOptions:
     target: Annotated[
         list[str] | None,
         typer.Option(metavar="DEVICE[:ENGINE][:threads=N][:python=PATH][:optional]",
-                     help="Where to measure, e.g. cpu:new:threads=1; may be repeated.",
+                     help="Where to measure, e.g. cpu:classic:threads=1; may be repeated.",
                      rich_help_panel=_MEASURING),
     ] = None  # fmt: skip
     time_budget: Annotated[
