@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from modelcheck.judge import NoiseFloor
 from modelcheck.judge.serving import Stretch
-from modelcheck.process import ChildLimits, Closing
+from modelcheck.process import ChildLimits, Closing, Workspace
 from modelcheck.targets import OpenCV, Placement, Target, check_share
 from modelcheck.targets.pool import PoolRun, PoolSession
 from modelcheck.tune.rightness import Expected
 from modelcheck.tune.settings import Setting
+from modelcheck.verification.equivalence import Kept
+from modelcheck.verification.probes import floors_by_permutation, permutation_errors
 
 # Long enough that starting and ending threads is lost in it.
 _SHORTEST_S = 0.05
-_PROOF = "placement"
+_PROOF, _PERMUTED = "placement", "permuted"
 
 
 class Bench(Closing):
@@ -55,6 +58,23 @@ class Bench(Closing):
         """One stretch of the busy pool."""
         timing = self._session(setting.place).measure_pool(max(seconds, _SHORTEST_S), key=key)
         return Stretch(timing.latency_s, timing.samples_per_s)
+
+    def noise_floors(self, setting: Setting, kept: Sequence[Kept]) -> Iterator[NoiseFloor]:
+        """How far equivalent models lie apart with this engine and these switches."""
+        session, key = self._session(setting.place), _PERMUTED
+
+        def errors(path: Path) -> list[float]:
+            session.load(
+                path, self._outputs, key=key, engine=setting.target.engine, options=setting.options
+            )
+            found = permutation_errors(
+                self._outputs, kept, lambda arrays: session.forward(arrays, key=key)
+            )
+            session.unload(key)
+            return found
+
+        with Workspace() as workspace:
+            yield from floors_by_permutation(self._expected.model, errors, workspace, seed=0)
 
     def unload(self, setting: Setting, key: str) -> None:
         self._session(setting.place).unload_pool(key)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -55,7 +56,9 @@ class Race:
             for key, setting in self.settings.items():
                 self.placements[key] = bench.load(setting, key)
                 run = bench.run(setting, key)
-                self.checks[key] = judge_outputs(self.expected, setting, run, self.limit)
+                self.checks[key] = judge_outputs(
+                    self.expected, setting, run, self.limit, partial(bench.noise_floors, setting)
+                )
                 bench.unload(setting, key)
 
     def run(self, deadline_s: float) -> Iterator[int]:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from modelcheck.data import Sample
 from modelcheck.errors import ContainedFailure, Unsupported
-from modelcheck.judge import Check, EquivalenceCase, Outcome, judge_equivalence
+from modelcheck.judge import (
+    Check,
+    EquivalenceCase,
+    NoiseFloor,
+    Outcome,
+    judge_equivalence,
+    needs_noise_floor,
+)
 from modelcheck.judge.limits import MIN_AGREEMENT, EquivalenceLimit
 from modelcheck.model import Model
 from modelcheck.model.permutation import longest_reduction
@@ -18,6 +25,7 @@ from modelcheck.targets.pool import PoolRun
 from modelcheck.tune.settings import Setting
 from modelcheck.tune.tried import Standing
 from modelcheck.verification.equivalence import (
+    Kept,
     Tally,
     class_outputs,
     made_by,
@@ -74,9 +82,17 @@ class Expected:
 
 
 def judge_outputs(
-    expected: Expected, setting: Setting, run: PoolRun, limit: EquivalenceLimit | None
+    expected: Expected,
+    setting: Setting,
+    run: PoolRun,
+    limit: EquivalenceLimit | None,
+    floors: Callable[[Sequence[Kept]], Iterable[NoiseFloor]] | None = None,
 ) -> Check:
-    """The check of a pool's outputs; also that its nets, running at once, agree to the last bit."""
+    """The check of a pool's outputs; also that its nets, running at once, agree to the last bit.
+
+    `floors` measures the noise floor there, which is done only where the verdict depends on it;
+    without it such a check is INCONCLUSIVE.
+    """
     name = setting.name
     if run.differing:
         first = run.differing[0]
@@ -99,22 +115,27 @@ def judge_outputs(
                 tally.add(sample, wanted, outputs if found is None else found, None)
     compared = tally.target_drift.result()
     agreement = {key: a.result() for key, a in tally.target_agreement.items()}
-    return judge_equivalence(
-        EquivalenceCase(
-            target=name,
-            claim="exact",
-            target_drift=compared,
-            transform_drift=None,
-            total=compared,
-            judged_samples=tally.samples,
-            limit=limit,
-            target_agreement=agreement,
-            total_agreement=agreement,
-            reduction_length=longest_reduction(expected.model),
-            synthetic=expected.synthetic,
-            half_floats=setting.target.device.is_half,
-        )
+    case = EquivalenceCase(
+        target=name,
+        claim="exact",
+        target_drift=compared,
+        transform_drift=None,
+        total=compared,
+        judged_samples=tally.samples,
+        limit=limit,
+        target_agreement=agreement,
+        total_agreement=agreement,
+        reduction_length=longest_reduction(expected.model),
+        synthetic=expected.synthetic,
+        half_floats=setting.target.device.is_half,
     )
+    check = judge_equivalence(case)
+    if floors is not None and needs_noise_floor(case):
+        for floor in floors(tally.kept):
+            check = judge_equivalence(replace(case, noise_floor=floor))
+            if check.outcome is Outcome.PASS:
+                break
+    return check
 
 
 def standing_of(check: Check) -> Standing:

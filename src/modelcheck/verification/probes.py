@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,12 @@ from modelcheck.model.permutation import longest_reduction, permute_channels
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
-from modelcheck.targets import TargetSession
 from modelcheck.targets.pool import PoolSettings
 from modelcheck.verification.equivalence import KEPT_SAMPLES, Kept, aligned, scale_relative
 from modelcheck.verification.lane import Arrays, Lane
 
 _PERMUTATIONS = 4
+_PERMUTED = "permuted"
 _NETS = 4  # that run at the same time, each as many samples
 # Rows of a batch are the same sums in another order; a quantized net may round a few the other way.
 _BATCH_SQNR_DB = 40.0
@@ -164,12 +164,29 @@ def _filled_up(lane: Lane, reference: Reference, kept: Sequence[Kept]) -> list[K
 def noise_floors(
     lane: Lane, model: Model, kept: Sequence[Kept], workspace: Workspace, *, seed: int
 ) -> Iterator[NoiseFloor]:
-    """Run channel permutations of the original on the lane's target; see judge.NoiseFloor.
+    """The noise floors of the original on the lane's target; see `floors_by_permutation`."""
+    session = lane.original
+    assert session is not None
 
-    Yields the floor after each of them. It only grows, so a caller may stop at the first that
-    lets the candidate pass.
+    def errors(path: Path) -> list[float]:
+        session.load(path, lane.files.outputs, key=_PERMUTED)
+        found = permutation_errors(
+            lane.files.outputs, kept, lambda arrays: session.forward(arrays, key=_PERMUTED)
+        )
+        session.unload(_PERMUTED)
+        return found
+
+    return floors_by_permutation(model, errors, workspace, seed=seed)
+
+
+def floors_by_permutation(
+    model: Model, errors: Callable[[Path], list[float]], workspace: Workspace, *, seed: int
+) -> Iterator[NoiseFloor]:
+    """Run channel permutations of a model; see judge.NoiseFloor.
+
+    `errors` gives the scale-relative errors of a permuted model's outputs. Yields the floor after
+    each permutation. It only grows, so a caller may stop at the first that lets a model pass.
     """
-    assert lane.original is not None
     largest, measured = 0.0, 0
     length = longest_reduction(model)
     path = workspace.path / "permuted.onnx"
@@ -179,27 +196,24 @@ def noise_floors(
             break
         write_private(permuted.model, path)
         try:
-            errors = _permutation_errors(lane.original, path, lane.files.outputs, kept)
+            found = errors(path)
         except (Unsupported, ContainedFailure):
             break  # an equivalent model that the target cannot run says nothing about noise
-        if not np.isfinite(errors).all():
+        if not np.isfinite(found).all():
             break  # a target that breaks an equivalent model has no noise floor to speak of
-        largest, measured = max(largest, *errors), measured + 1
+        largest, measured = max(largest, *found), measured + 1
         yield NoiseFloor(measured, largest, length, permutable=True)
     if not measured:
         yield NoiseFloor(0, 0.0, length, permutable=False)
 
 
-def _permutation_errors(
-    session: TargetSession, path: Path, outputs: Sequence[str], kept: Sequence[Kept]
+def permutation_errors(
+    outputs: Sequence[str], kept: Sequence[Kept], forward: Callable[[Arrays], Arrays]
 ) -> list[float]:
-    """The scale-relative error of each output of a permuted model."""
-    session.load(path, outputs, key="permuted")
+    """The scale-relative error of each output of a permuted model, which `forward` runs."""
     comparison = Comparison(outputs)
     for index, k in enumerate(kept):
-        permuted = aligned(session.forward(k.arrays, key="permuted"), k.expected)
-        comparison.update(k.original, permuted, index)
-    session.unload("permuted")
+        comparison.update(k.original, aligned(forward(k.arrays), k.expected), index)
     return [output.scale_relative_max for output in comparison.result().outputs]
 
 
