@@ -21,7 +21,8 @@ from modelcheck.reference import Reference
 from modelcheck.targets import Engine, NetOptions, OpenCV, Target, TargetSession
 from modelcheck.tune import Proven, Setting, TunePlan, Tuning, runtime_toml, snippet
 
-FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+ROOT = Path(__file__).resolve().parents[2]
+FIXTURES = ROOT / "fixtures"
 FIGURE = Figure(0.001, 0.0009, float("inf"))
 GAIN = Gain(1.2, 1.1, 1.3, "pass")
 COUNT = 11  # no multiple of any batch
@@ -181,3 +182,13 @@ def test_another_interpreter_is_named() -> None:
     found = tuning(Setting(target))
     found = replace(found, default=replace(found.default, setting=Setting(target)))
     assert tomllib.loads(runtime_toml(found, "m"))["throughput"]["python"] == target.python
+
+
+def test_the_docs_show_every_key_of_the_toml() -> None:
+    shown = tomllib.loads(
+        (ROOT / "docs" / "tune.md").read_text().split("```toml\n")[1].split("```")[0]
+    )
+    made = tomllib.loads(runtime_toml(tuning(Setting(Target())), "net.onnx"))
+    assert shown.keys() == made.keys() - {"default", "latency"}
+    for table in ("model", "machine", "throughput"):
+        assert shown[table].keys() == made[table].keys()

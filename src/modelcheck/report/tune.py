@@ -13,12 +13,13 @@ from rich.text import Text
 
 from modelcheck import units
 from modelcheck.errors import printable
-from modelcheck.judge import exit_code
+from modelcheck.judge import Outcome, exit_code
 from modelcheck.judge.serving import Figure, Gain
 from modelcheck.report.document import plain
 from modelcheck.report.terminal import STYLES, VERDICTS
 from modelcheck.tune import MEASURES, Proven, Standing, Tuning, as_dict
 
+_UNMET = {Outcome.FAIL: "misses the limits", Outcome.INCONCLUSIVE: "limits undecided"}
 _SHOWN = 4  # settings of one kind that are listed with their reason
 
 
@@ -126,15 +127,15 @@ def _table(tuning: Tuning) -> Table:
 
 def _rows(tuning: Tuning) -> Iterator[tuple[str, Proven]]:
     """The default, what is recommended, and what was measured in vain."""
-    roles: dict[int, list[str]] = {id(tuning.default): ["default"]}
-    for measure, proven in tuning.best.items():
-        roles.setdefault(id(proven), []).append(f"best {measure}")
     for proven in tuning.proven:
-        words = roles.get(id(proven), [])
-        if proven is tuning.default:
-            words = ["default", *(w for w in words if w != "default")]
+        best = [m for m in MEASURES if tuning.best.get(m) is proven]
+        words = ["default"] if tuning.is_default(proven) else []
+        if best:
+            words.append("best" if len(best) == len(MEASURES) else f"best {best[0]}")
         if not proven.right:
-            words = [*words, "WRONG"]
+            words.append("WRONG")
+        if tuning.plan.limits.declared and proven.meets in _UNMET:
+            words.append(_UNMET[proven.meets])
         yield ", ".join(words) or "not better", proven
 
 
@@ -153,12 +154,12 @@ def _standings(tuning: Tuning) -> Iterator[str]:
 
 
 def _seconds(figure: Figure) -> str:
-    low, high = (_known(units.duration(x), x) for x in (figure.low, figure.high))
-    return f"{units.duration(figure.value)} [{low}, {high}]"
+    low, high = (x if 0 < x < math.inf else math.nan for x in (figure.low, figure.high))
+    return units.duration_within(figure.value, low, high)
 
 
 def _rate(figure: Figure) -> str:
-    low, high = (_known(units.rate(x), x) for x in (figure.low, figure.high))
+    low, high = (_known(units.rate(x), x).removesuffix("/s") for x in (figure.low, figure.high))
     return f"{units.rate(figure.value)} [{low}, {high}]"
 
 
