@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import selectors
+import select
 import signal
 import subprocess
 import time
@@ -32,6 +32,7 @@ _OUT_OF_MEMORY = (
     "unable to allocate", "cannot allocate memory", "failed to map segment", "memoryerror",
 )  # fmt: skip
 _LOG_TAIL_BYTES = 8_000
+_LONGEST_WAIT_MS = 2**31 - 1  # what poll() takes: 24 days
 _DYING_S = 5.0  # between the end of a child's pipe and the end of the child
 
 
@@ -203,12 +204,12 @@ class Child(Closing):
 
     def wait_for(self, stream: IO[bytes], event: int) -> None:
         """Wait until the pipe is ready, or kill the child when its time is up."""
-        left_s = self._deadline - time.monotonic()
-        with selectors.DefaultSelector() as selector:
-            selector.register(stream, event)
-            # An answer that is there was given in time, however late the caller comes for it.
-            if selector.select(max(0.0, left_s)):
-                return
+        left_ms = 1e3 * (self._deadline - time.monotonic())
+        waiting = select.poll()
+        waiting.register(stream, event)
+        # An answer that is there was given in time, however late the caller comes for it.
+        if waiting.poll(min(max(0.0, left_ms), _LONGEST_WAIT_MS)):
+            return
         raise TimedOut(
             f"no answer within {duration(self._patience_s)}; it was killed",
             where=self.name,
@@ -274,7 +275,7 @@ class _Writer:
         while view:
             n: int | None = pipe.write(view)
             if n is None:  # the pipe is full
-                self._child.wait_for(pipe, selectors.EVENT_WRITE)
+                self._child.wait_for(pipe, select.POLLOUT)
             else:
                 view = view[n:]
 
@@ -290,5 +291,5 @@ class _Reader:
     def readinto(self, view: memoryview) -> int:
         pipe = self._child._worker.from_worker
         while (n := pipe.readinto(view)) is None:  # type: ignore[attr-defined]
-            self._child.wait_for(pipe, selectors.EVENT_READ)
+            self._child.wait_for(pipe, select.POLLIN)
         return int(n)

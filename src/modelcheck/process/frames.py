@@ -93,9 +93,13 @@ def write_frame(stream, header, arrays=None, shared=None):
                 room[begin : begin + len(view)] = view
                 begin += len(view)
         views = []
-    stream.write(_LENGTH.pack(len(text)) + text)
-    for view in views:
-        stream.write(view)
+    head = _LENGTH.pack(len(text)) + text
+    if sum(map(len, views)) < _LEAST_SHARED_BYTES:
+        stream.write(b"".join([head, *views]))  # in one go: the reader wakes once
+    else:
+        stream.write(head)
+        for view in views:
+            stream.write(view)
     stream.flush()
 
 
