@@ -11,6 +11,7 @@ from modelcheck.targets import Engine, NetOptions, OpenCV, Target
 from modelcheck.tune.settings import ServingLimits, Setting
 from modelcheck.tune.space import (
     batch_settings,
+    engine_settings,
     pool_settings,
     space_of,
     switch_settings,
@@ -43,8 +44,9 @@ class TestSpace:
     def test_what_a_target_pins_stays_as_it_is(self) -> None:
         space = space_of(Target.parse("cpu:classic:threads=2"), FIVE, True, SAMPLE_BYTES)
         assert (space.engines, space.threads) == ((), ())
-        for setting in switch_settings(space, "classic"):
-            assert setting.target == Target.parse("cpu:classic:threads=2")
+        assert engine_settings(space, "classic") == []
+        found = switch_settings([tried(space.default, 1.0)])
+        assert {setting.target for setting in found} == {space.default.target}
 
     def test_off_the_cpu_the_default_is_the_engine_that_gets_there(self) -> None:
         assert space_of(Target.parse("opencl"), FIVE, True, 1).default.target.engine == "classic"
@@ -52,12 +54,12 @@ class TestSpace:
 
     def test_opencv_4_has_one_engine(self) -> None:
         space = space_of(Target(), FOUR, True, SAMPLE_BYTES)
-        assert {s.target.engine for s in switch_settings(space, "classic")} == {Engine.AUTO}
+        assert engine_settings(space, "classic") == []
 
     def test_the_engine_that_auto_takes_is_not_tried_twice(self) -> None:
         space = space_of(Target(), FIVE, True, SAMPLE_BYTES)
-        engines = {s.target.engine for s in switch_settings(space, "new")}
-        assert engines == {Engine.AUTO, Engine.CLASSIC}
+        assert [s.target.engine for s in engine_settings(space, "new")] == [Engine.CLASSIC]
+        assert [s.target.engine for s in engine_settings(space, "classic")] == [Engine.NEW]
 
     def test_batches_are_tried_only_where_the_model_takes_them(self) -> None:
         assert space_of(Target(), FIVE, False, SAMPLE_BYTES).batches == ()
@@ -73,6 +75,13 @@ class TestSpace:
 
 class TestStages:
     space = space_of(Target(), FIVE, True, SAMPLE_BYTES)
+
+    def test_switches_are_tried_on_engines_that_are_worth_it(self) -> None:
+        seen = [tried(cpu(), 1.0), tried(cpu(":classic"), 0.6)]
+        assert switch_settings(seen) == [
+            cpu(options=NetOptions(winograd=False)),
+            cpu(options=NetOptions(fusion=False)),
+        ]
 
     def test_an_engine_that_is_clearly_slower_goes_no_further(self) -> None:
         seen = [tried(cpu(), 1.0), tried(cpu(":classic"), 0.6)]

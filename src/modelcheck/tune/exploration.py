@@ -21,6 +21,7 @@ from modelcheck.tune.settings import Setting
 from modelcheck.tune.space import (
     Space,
     batch_settings,
+    engine_settings,
     pool_settings,
     switch_settings,
     thread_settings,
@@ -74,7 +75,7 @@ class Exploration:
                             return
                         self.tried.append(self._try(bench, setting))
                         yield len(self.tried)
-                if stage is Exploration._switches:
+                if stage is Exploration._engines:
                     self._check_all_there()
         for _ in range(_SECOND_LOOKS):
             with self.make_bench() as bench:
@@ -193,10 +194,13 @@ class Exploration:
     def _on(self, place: Target) -> list[Tried]:
         return [t for t in self.tried if t.setting.place == place]
 
-    def _switches(self, space: Space) -> list[Setting]:
+    def _engines(self, space: Space) -> list[Setting]:
         if space is self.spaces[0]:
-            return switch_settings(replace(space, default=self.default), self.actual_engine)
-        return [space.default, *switch_settings(space, "")]
+            return engine_settings(replace(space, default=self.default), self.actual_engine)
+        return [space.default, *engine_settings(space, "")]
+
+    def _switches(self, space: Space) -> list[Setting]:
+        return switch_settings(self._on(space.default.place))
 
     def _threads(self, space: Space) -> list[Setting]:
         return thread_settings(space, self._on(space.default.place))
@@ -209,6 +213,7 @@ class Exploration:
 
 
 _STAGES = (
+    Exploration._engines,
     Exploration._switches,
     Exploration._threads,
     Exploration._pools,

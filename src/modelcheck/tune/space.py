@@ -1,7 +1,8 @@
 """What can be varied on a target, and in which order it is tried. Pure.
 
-    switches   one net, OpenCV's own threads: every engine, with Winograd and fusion on and off
-    threads    the engines that are not clearly slower, with fewer threads
+    engines    one net, OpenCV's own threads
+    switches   the engines that are not clearly slower, with Winograd or fusion off
+    threads    the same, with fewer threads
     nets       pools of them
     batches    the best of all so far, with several samples a request
 
@@ -20,7 +21,7 @@ from modelcheck.tune.tried import Tried, best_first
 
 # A part of a setting that is by itself this much slower than the best is not combined further.
 CLEARLY_SLOWER = 1.35
-_SWITCHES = (NetOptions(), NetOptions(winograd=False), NetOptions(fusion=False))
+_SWITCHES = (NetOptions(winograd=False), NetOptions(fusion=False))
 _BATCHES = (2, 4, 8)
 _MOST_BATCH_BYTES = 64 << 20
 _KEPT = 3  # engines and settings that go on into the next stage
@@ -74,15 +75,19 @@ def default_setting(target: Target, opencv: OpenCV) -> Setting:
     return Setting(replace(target, optional=False))
 
 
-def switch_settings(space: Space, actual: str) -> list[Setting]:
-    """Every engine and switch; `actual` is the engine that holds the default's net."""
+def engine_settings(space: Space, actual: str) -> list[Setting]:
+    """The other engines; `actual` is the one that holds the default's net."""
     default = space.default
-    engines = [e for e in space.engines if e != actual]
-    found = [replace(default, options=options) for options in _SWITCHES[1:]]
-    for engine in engines:
-        target = replace(default.target, engine=engine)
-        found += [replace(default, target=target, options=options) for options in _SWITCHES]
-    return found
+    return [
+        replace(default, target=replace(default.target, engine=engine))
+        for engine in space.engines
+        if engine != actual
+    ]
+
+
+def switch_settings(tried: Sequence[Tried]) -> list[Setting]:
+    """The engines that are worth it, with each switch off."""
+    return [replace(s, options=options) for s in _worth_it(tried) for options in _SWITCHES]
 
 
 def thread_settings(space: Space, tried: Sequence[Tried]) -> list[Setting]:
