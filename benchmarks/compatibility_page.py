@@ -21,7 +21,7 @@ Columns: {columns}.
 - **right**: within the noise of float32; at 40 dB or better for half floats, and at 35 dB for int8,
   where sums are exact and only roundings may fall the other way.
 - **wrong**: an answer beyond that; with the largest difference over the output's scale.
-- **refused**: an error on loading or running. **timed out**: no answer within a minute.
+- **refused**: an error on loading or running. **timed out**: no answer within two minutes.
 - **crashed**: the process died. It was a child, and the run went on: every crash here is contained.
 - **fell back**: the OpenCL device ran no kernel in a forward, or nobody knows for what part of the
   work. **not proven**: nothing shows where it ran.
@@ -103,11 +103,11 @@ def _table(rows: Sequence[Row], columns: Sequence[str]) -> Iterator[str]:
 
 
 def _told(row: Row) -> str:
-    """'right 3.1e-07', '**wrong** 8.5e-01', 'crashed'; for OpenCL with the launches."""
-    text = f"**{row.verdict}**" if row.verdict in (Verdict.WRONG, Verdict.CRASHED) else row.verdict
-    if row.error is not None:
-        text += f" {units.scientific(row.error)}"
-    return f"{text}; {row.launches}" if row.launches else str(text)
+    """'right 3.1e-07', '**crashed** at N=8'; for OpenCL with the launches."""
+    text = row.told
+    if row.verdict in (Verdict.WRONG, Verdict.CRASHED):
+        text = text.replace(row.verdict, f"**{row.verdict}**")
+    return f"{text}; {row.launches}" if row.launches else text
 
 
 def _reasons(rows: Sequence[Row]) -> Iterator[str]:

@@ -21,7 +21,10 @@ def made_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(not available(), reason=_ABSENT)
 @pytest.mark.parametrize("model", zoo(), ids=lambda model: model.name)
-def test_every_verdict_on_a_real_model_is_explained(model: ZooModel, made_data: Path) -> None:
+def test_every_verdict_on_a_real_model_is_explained(
+    model: ZooModel, made_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELCHECK_CACHE", str(tmp_path))  # the original runs once, for all steps
     rows = list(run_model(model, made_data))
     assert {(row.step, row.engine) for row in rows} == set(product(STEPS, ENGINES))
     assert not objections(model, rows)
