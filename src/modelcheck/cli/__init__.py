@@ -8,7 +8,9 @@ def main() -> None:
     import gc
 
     from modelcheck.cli.app import run
+    from modelcheck.cli.later import defer_sympy
 
+    defer_sympy()
     code = run()
     gc.freeze()  # else Python looks through everything for garbage before it ends: 0.25 s
     raise SystemExit(code)
