@@ -60,6 +60,12 @@ def test_each_child_of_a_run_is_one_that_was_started_ahead(
     assert sorted(started) == ["reference/worker"] + ["targets/worker"] * targets
 
 
+def test_a_folder_of_images_has_its_decoder_started_too(started: list[str]) -> None:
+    images = str(FIXTURES / "digits_images")
+    run(["verify", MODEL, "--data", images, "--count", "9", "--checks", "equivalence", "--quiet"])
+    assert sorted(started) == ["data/decoder", "reference/worker", "targets/worker"]
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -11,14 +11,16 @@ import gc
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelcheck.cli.options import LimitOptions, RunOptions
+from modelcheck.cli.options import DataOptions, LimitOptions, RunOptions
 
 _PACKAGE = Path(__file__).parents[1]
 
 
 @contextlib.contextmanager
-def head_start(limits: LimitOptions, run: RunOptions, *, pair: bool) -> Iterator[None]:
-    """Start the reference and the workers of the targets on the command line, then import.
+def head_start(
+    data: DataOptions, limits: LimitOptions, run: RunOptions, *, pair: bool
+) -> Iterator[None]:
+    """Start the reference, the workers of the targets on the command line, and a decoder; import.
 
     Children that the run has no use for are ended with it: targets may come from a recipe, and
     are taken for the default one.
@@ -42,6 +44,9 @@ def head_start(limits: LimitOptions, run: RunOptions, *, pair: bool) -> Iterator
         with _no_garbage():
             from modelcheck import gate, report  # noqa: F401
             from modelcheck.cli import request  # noqa: F401
+            from modelcheck.data.images import decoder_command
+        if data.data is not None and data.data.is_dir():
+            spares.start(decoder_command())
         yield
 
 

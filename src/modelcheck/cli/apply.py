@@ -54,7 +54,7 @@ def apply(
     start_s = time.monotonic()
     with ExitStack() as stack:
         if verify:
-            stack.enter_context(head_start(limits, run, pair=True))
+            stack.enter_context(head_start(data, limits, run, pair=True))
 
         from modelcheck import gate
         from modelcheck.cli.progress import ProgressDisplay

@@ -37,7 +37,7 @@ def verify(
     from modelcheck.cli.ahead import head_start
 
     start_s = time.monotonic()
-    with head_start(limits, run, pair=candidate is not None):
+    with head_start(data, limits, run, pair=candidate is not None):
         from modelcheck import gate
         from modelcheck.cli.progress import ProgressDisplay
         from modelcheck.cli.request import child_limits, overridden, with_claim

@@ -16,7 +16,7 @@ from modelcheck.data.preprocessing import Preprocessing
 from modelcheck.data.samples import Samples
 from modelcheck.errors import ContainedFailure, InvalidInput, Unsupported
 from modelcheck.model import TensorSpec
-from modelcheck.process import Child, ChildLimits, Refused
+from modelcheck.process import Child, ChildLimits, Command, Refused
 from modelcheck.units import size
 
 _WORKER = Path(__file__).parent / "decoder.py"
@@ -27,6 +27,12 @@ _LIMITS = ChildLimits(request_s=120, memory_bytes=4 << 30)
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 # Images under way in the child while the caller computes: evens out small and large ones.
 _GROUP = 4
+
+
+def decoder_command() -> Command:
+    """What starts a decoder, for who wants to start one ahead."""
+    memory_bytes = _LIMITS.address_space()
+    return Command.of(_WORKER, memory_bytes=memory_bytes, environment=_ONE_THREAD)
 
 
 class _Decoders:
