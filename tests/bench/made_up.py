@@ -24,7 +24,9 @@ def subject(name: str = "digits_mlp.onnx") -> Subject:
 def process(p50_s: float, *, runs: int = 20, seed: int = 0) -> Process:
     spread = np.random.default_rng(seed).normal(1, 0.01, runs)
     times = tuple((p50_s * spread).tolist())
-    return Process(0.01, 0.002, times, sum(times), sum(times), 60 << 20, 50 << 20)
+    return Process(
+        0.01, 0.002, (times[::2], times[1::2]), sum(times), sum(times), 60 << 20, 50 << 20
+    )
 
 
 def row(

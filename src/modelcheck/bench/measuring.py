@@ -23,8 +23,9 @@ from modelcheck.targets import MeteredSession, OpenCV, Placement, Runs, Target
 
 GENERATIONS = 8
 LEAST_GENERATIONS = 6
-_BLOCKS = 4  # of a process
-_LEAST_RUNS, _MOST_RUNS = 3, 500  # of a block
+_LEAST_BLOCKS, _MOST_BLOCKS = 4, 12  # of a process
+_BLOCK_S = 0.15  # short, so that a slow spell of the machine hits the blocks of all rows
+_MOST_RUNS = 250  # of a block
 _STARTING_SHARE = 0.5  # at most so much of the budget goes into starting processes
 
 
@@ -74,9 +75,7 @@ class Entry:
     def measure(self, measured: _Measured, seconds: float, sample: int) -> None:
         """One block of runs."""
         try:
-            runs = measured.session.measure(
-                seconds, least=_LEAST_RUNS, most=_MOST_RUNS, sample=sample
-            )
+            runs = measured.session.measure(seconds, least=1, most=_MOST_RUNS, sample=sample)
         except (Unsupported, ContainedFailure) as error:
             self._fail(error)
             return
@@ -92,7 +91,7 @@ class Entry:
             Process(
                 load_s=measured.load_s,
                 first_s=measured.first_s,
-                latencies_s=tuple(s for block in measured.blocks for s in block.seconds),
+                blocks_s=tuple(block.seconds for block in measured.blocks),
                 cpu_s=sum(block.cpu_s for block in measured.blocks),
                 wall_s=sum(block.wall_s for block in measured.blocks),
                 peak_bytes=peak,
@@ -143,24 +142,25 @@ def measure_all(
     live = [entry for entry in entries if entry.failure is None]
     if not live:
         return
-    generations, block_s = _shares(live, plan.budget_s)
+    generations, blocks, block_s = _shares(live, plan.budget_s)
     random = np.random.default_rng(plan.seed)
     for generation in range(generations):
-        for done in _one_generation(live, block_s, random):
+        for done in _one_generation(live, blocks, block_s, random):
             on_progress((generation + done) / generations)
 
 
-def _shares(entries: list[Entry], budget_s: float) -> tuple[int, float]:
-    """How many generations the budget lets, and the seconds of a block."""
+def _shares(entries: list[Entry], budget_s: float) -> tuple[int, int, float]:
+    """How many generations the budget lets, the blocks of a process, and the seconds of a block."""
     starting_s = sum(entry.cost_s for entry in entries) / len(entries)
     affordable = int(_STARTING_SHARE * budget_s / max(starting_s, 1e-3))
     generations = max(LEAST_GENERATIONS, min(GENERATIONS, affordable))
-    left_s = max(0.0, budget_s - generations * starting_s)
-    return generations, left_s / generations / _BLOCKS
+    measuring_s = max(0.0, budget_s / generations - starting_s)
+    blocks = max(_LEAST_BLOCKS, min(_MOST_BLOCKS, int(measuring_s / _BLOCK_S)))
+    return generations, blocks, measuring_s / blocks
 
 
 def _one_generation(
-    entries: list[Entry], block_s: float, random: np.random.Generator
+    entries: list[Entry], blocks: int, block_s: float, random: np.random.Generator
 ) -> Iterator[float]:
     """One process of each entry; the part that is done, after each block."""
     with ExitStack() as stack:
@@ -168,13 +168,13 @@ def _one_generation(
         for i in random.permutation(len(entries)).tolist():
             if entries[i].failure is None and (started := entries[i].start(stack)) is not None:
                 processes[i] = started
-        for block in range(_BLOCKS):
+        for block in range(blocks):
             for i in random.permutation(len(entries)).tolist():
                 entry = entries[i]
                 if entry.failure is None:
                     sample = int(random.integers(len(entry.subject.samples)))
                     entry.measure(processes[i], block_s, sample)
-            yield (block + 1) / _BLOCKS
+            yield (block + 1) / blocks
         for i, measured in processes.items():
             if entries[i].failure is None:
                 entries[i].finish(measured)

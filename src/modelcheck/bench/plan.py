@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,15 +58,24 @@ class Process:
 
     load_s: float
     first_s: float
-    latencies_s: tuple[float, ...]
+    blocks_s: tuple[tuple[float, ...], ...]  # the latencies, block by block
     cpu_s: float
     wall_s: float
     peak_bytes: int
     idle_bytes: int  # before the model was loaded: Python, numpy and cv2
 
     @cached_property
+    def latencies_s(self) -> tuple[float, ...]:
+        return tuple(seconds for block in self.blocks_s for seconds in block)
+
+    @cached_property
     def p50_s(self) -> float:
         return median(self.latencies_s)
+
+    def times_as_fast_as(self, other: Process) -> float:
+        """By their medians block by block, which followed each other within a moment."""
+        pairs = zip(other.blocks_s, self.blocks_s, strict=True)
+        return math.exp(median(math.log(median(theirs) / median(ours)) for theirs, ours in pairs))
 
 
 @dataclass(frozen=True)
@@ -171,6 +181,6 @@ class Bench:
         for i, j in pairs:
             row, other = self.rows[i], self.rows[j]
             if row.measured and other.measured:
-                medians = ([p.p50_s for p in r.processes] for r in (other, row))
-                found.append(Comparison(i, j, speedup(*medians)))
+                turns = zip(row.processes, other.processes, strict=True)
+                found.append(Comparison(i, j, speedup([a.times_as_fast_as(b) for a, b in turns])))
         return tuple(found)

@@ -109,7 +109,7 @@ def _process(process: Any) -> dict[str, Any]:
         **{
             f.name: getattr(process, f.name)
             for f in dataclasses.fields(process)
-            if f.name != "latencies_s"
+            if f.name != "blocks_s"
         },
     }
 

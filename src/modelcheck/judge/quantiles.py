@@ -61,14 +61,13 @@ def median_of(values: Sequence[float]) -> Bounded:
     return _median(np.asarray(values, np.float64), CONFIDENCE)
 
 
-def speedup(slow: Sequence[float], fast: Sequence[float]) -> Bounded:
-    """How many times as fast: pairs of medians, each of two processes that took turns."""
-    logs = [math.log(a / b) for a, b in zip(slow, fast, strict=True)]
-    return _exp(median_of(logs))
+def speedup(ratios: Sequence[float]) -> Bounded:
+    """How many times as fast, by one ratio of each pair of processes that took turns."""
+    return _exp(median_of([math.log(ratio) for ratio in ratios]))
 
 
 def unpaired_speedup(before: Sequence[float], now: Sequence[float]) -> Bounded:
-    """As `speedup`, of processes that ran in different sessions.
+    """As `speedup`, by the medians of processes that ran in different sessions.
 
     Each median has its own interval; that both hold has 95 % where each has 97.5 %.
     """
