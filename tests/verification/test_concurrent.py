@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelcheck.data import open_samples
-from modelcheck.errors import Crashed
+from modelcheck.errors import Crashed, OutOfMemory
 from modelcheck.judge import Blame, Check, Outcome
 from modelcheck.model import load
 from modelcheck.recipe import CheckKind, Judging, TargetSettings
@@ -100,3 +100,15 @@ def test_an_original_that_alone_does_not_hold_is_the_targets_fault(
     monkeypatch.setattr(PoolSession, "run_pool", broken("the original", differing))
     (check,) = concurrent_checks("cpu", alone=True)
     assert (check.outcome, check.blame) == (Outcome.UNSUPPORTED, Blame.TARGET)
+
+
+def test_a_machine_without_the_memory_for_it_is_told_and_changes_no_verdict(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(run: PoolRun) -> PoolRun:
+        raise OutOfMemory("ran out of memory")
+
+    monkeypatch.setattr(PoolSession, "run_pool", broken("the", full))
+    (check,) = concurrent_checks("cpu")
+    assert (check.outcome, check.optional) == (Outcome.INCONCLUSIVE, True)
+    assert "were not tried: ran out of memory" in check.message

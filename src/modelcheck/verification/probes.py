@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from modelcheck import units
-from modelcheck.errors import ContainedFailure, Unsupported, printable
+from modelcheck.errors import ContainedFailure, OutOfMemory, Unsupported, printable
 from modelcheck.judge import Blame, Check, Comparison, NoiseFloor, Outcome
 from modelcheck.model import Model
 from modelcheck.model.permutation import longest_reduction, permute_channels
@@ -101,7 +101,11 @@ def check_concurrent(lane: Lane, kept: Sequence[Kept]) -> Check:
     first = {name: array.shape for name, array in kept[0].arrays.items()}
     alike = [k.arrays for k in kept if {n: a.shape for n, a in k.arrays.items()} == first]
     samples = alike[:_NETS]
-    fault = _concurrency_fault(lane, samples, candidate=lane.candidate is not None)
+    try:
+        fault = _concurrency_fault(lane, samples, candidate=lane.candidate is not None)
+    except OutOfMemory as error:  # says something of the machine, and nothing of the model
+        message = f"{target.name}: {_NETS} nets at a time were not tried: {error.what}."
+        return Check("concurrent", target.name, Outcome.INCONCLUSIVE, message, optional=True)
     if fault is None:
         message = f"{target.name}: {_NETS} nets in {_NETS} threads give the same bits as one."
         return Check("concurrent", target.name, Outcome.PASS, message, optional=target.optional)
@@ -136,6 +140,8 @@ def _concurrency_fault(lane: Lane, samples: Sequence[Arrays], *, candidate: bool
         session.load_pool(path, lane.files.outputs, pool)
         run = session.run_pool(len(samples))
         session.unload_pool()
+    except OutOfMemory:
+        raise
     except (Unsupported, ContainedFailure) as error:
         return error.what
     for difference in run.differing:
