@@ -188,5 +188,8 @@ class TestShare:
             check_share(self.partial(share), 0.2)
         assert "--max-fallback" in str(caught.value.remedy)
 
+    def test_where_all_may_fall_back_an_unknown_share_is_allowed(self) -> None:
+        check_share(self.partial(None), 1.0)
+
     def test_layers_are_counted_and_named_as_in_the_model(self) -> None:
         assert listed_layers(self.partial(0.1)) == "2 layers (a, b)"

@@ -272,9 +272,12 @@ def place_on_cuda(
 
 
 def check_share(placement: Placement, most: float) -> None:
-    """Raises FellBack where more of the MACs ran elsewhere than `most` allows, in 0..1."""
+    """Raises FellBack where more of the MACs ran elsewhere than `most` allows, in 0..1.
+
+    An unknown share is allowed only where any is.
+    """
     share = placement.fallback_share
-    if not placement.partial or (share is not None and share <= most):
+    if not placement.partial or (1.0 if share is None else share) <= most:
         return
     how_much = "an unknown part" if share is None else f"{share:.0%}"
     raise FellBack(
