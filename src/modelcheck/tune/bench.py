@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from modelcheck.judge import NoiseFloor
@@ -13,6 +13,7 @@ from modelcheck.targets.pool import PoolRun, PoolSession
 from modelcheck.tune.rightness import Expected
 from modelcheck.tune.settings import Setting
 from modelcheck.verification.equivalence import Kept
+from modelcheck.verification.placing import with_share
 from modelcheck.verification.probes import floors_by_permutation, permutation_errors
 
 # Long enough that starting and ending threads is lost in it.
@@ -28,11 +29,20 @@ class Bench(Closing):
     """
 
     def __init__(
-        self, path: Path, expected: Expected, *, name: str, limits: ChildLimits | None
+        self,
+        path: Path,
+        expected: Expected,
+        *,
+        name: str,
+        limits: ChildLimits | None,
+        macs: Mapping[str, int] | None = None,
+        max_fallback: float = 0.0,
     ) -> None:
+        """At most `max_fallback` of the MACs, which `macs` has by layer, may run on the CPU."""
         self._path, self._expected = path, expected
         self._outputs = [spec.name for spec in expected.model.signature.outputs]
         self._name, self._limits = name, limits
+        self._macs, self._max_fallback = macs, max_fallback
         self._sessions: dict[Target, PoolSession] = {}
 
     def opencv(self, place: Target) -> OpenCV:
@@ -46,7 +56,8 @@ class Bench(Closing):
             session.load(self._path, self._outputs, key=_PROOF, engine=setting.target.engine)
             placement = session.prove(self._expected.samples[0].arrays, key=_PROOF)
             session.unload(_PROOF)
-            check_share(placement, 0.0)
+            placement = with_share(placement, self._macs)
+            check_share(placement, self._max_fallback)
         return placement
 
     def run(self, setting: Setting, key: str, *, samples: int | None = None) -> PoolRun:

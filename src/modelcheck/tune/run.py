@@ -27,6 +27,7 @@ from modelcheck.tune.settings import Setting
 from modelcheck.tune.space import Space, space_of
 from modelcheck.tune.tried import Standing, Tried, choose
 from modelcheck.verification import Progressed, StageStarted
+from modelcheck.verification.placing import macs_by_layer
 
 # The part of the time that looks for settings; the rest proves the best ones.
 _LOOKING = 0.55
@@ -82,6 +83,8 @@ class _Run:
                 plan.model, samples, reference, synthetic=plan.samples.synthetic
             )
             self.unbatched = self.expected.why_not_batched(reference)
+            shapes = {n: a.shape for n, a in self.expected.samples[0].arrays.items()}
+            self.macs = macs_by_layer(plan.model, reference, shapes)
         left_out = len(samples) - len(self.expected.samples)
         if left_out:
             self.notes.append(
@@ -114,7 +117,12 @@ class _Run:
 
     def _bench(self) -> Bench:
         return Bench(
-            self.path, self.expected, name="a tuning worker", limits=self.plan.child_limits
+            self.path,
+            self.expected,
+            name="a tuning worker",
+            limits=self.plan.child_limits,
+            macs=self.macs,
+            max_fallback=self.plan.targets[0].limits.fallback_allowed(),
         )
 
     def _take_notes(self, exploration: Exploration) -> None:
