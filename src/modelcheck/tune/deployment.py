@@ -20,7 +20,6 @@ from typing import Any
 
 from modelcheck.data import Preprocessing
 from modelcheck.judge.serving import Figure, Gain
-from modelcheck.targets import Engine
 from modelcheck.targets.worker import DEVICES
 from modelcheck.tune.plan import Proven, Tuning
 from modelcheck.tune.settings import Setting
@@ -155,6 +154,3 @@ def _images(
 
 def _channels(value: float | tuple[float, ...]) -> tuple[float, ...]:
     return tuple(value) if isinstance(value, tuple) else (float(value),) * 3
-
-
-__all__ = ["SCHEMA", "Engine", "as_dict", "runtime_toml", "snippet"]
