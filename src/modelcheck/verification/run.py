@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from itertools import islice
 
 from modelcheck import units
 from modelcheck.data import Sample, Samples
-from modelcheck.errors import ContainedFailure, InvalidInput, Unsupported
+from modelcheck.errors import InvalidInput, Unsupported
 from modelcheck.judge import (
     Blame,
     Check,
@@ -24,8 +24,6 @@ from modelcheck.judge import (
     Outcome,
     SpeedEvidence,
     judge_equivalence,
-    judge_speed,
-    measure_speed,
     needs_noise_floor,
 )
 from modelcheck.judge.limits import MIN_AGREEMENT
@@ -33,9 +31,7 @@ from modelcheck.model.float32 import as_float32
 from modelcheck.model.permutation import longest_reduction
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
-from modelcheck.recipe import Baseline, TargetSettings
 from modelcheck.reference import Reference
-from modelcheck.targets import Engine
 from modelcheck.transforms import Claim
 from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally, class_outputs, made_by, stream
@@ -46,9 +42,8 @@ from modelcheck.verification.plan import Plan, TargetResult, Verification
 from modelcheck.verification.recollection import Recollection
 from modelcheck.verification.saturation import check_before_saturation
 from modelcheck.verification.signature import signature_fault, signature_warnings
-from modelcheck.verification.timing import Timer, TimingRequest, original_latency_s
+from modelcheck.verification.speed import SpeedStage
 
-_FASTER_ELSEWHERE = 1.1
 _LOST_SCORES_DB = 10.0
 
 
@@ -141,34 +136,12 @@ class _Run:
         plan = self.plan
         if not plan.judging.speed or not self.kept_inputs:
             return
-        baseline = yield from self._baseline()
-        for i, lane in enumerate(self.lanes):
-            if not lane.alive:
-                continue
-            if lane.simulated:
-                self.warnings.append(
-                    f"{lane.settings.target.name}: speed was not judged, because the OpenCL device "
-                    "is a CPU"
-                )
-                continue
-            request = self._timing_request(lane.settings, baseline)
-            yield StageStarted(f"timing {lane.settings.target.name}", None)
-            timer = Timer(request)
-            try:
-                for done in timer.run():
-                    yield Progressed(done)
-            except (Unsupported, ContainedFailure) as error:
-                lane.fail(
-                    Outcome.UNSUPPORTED, Blame.TARGET, f"a timing worker failed: {error.what}"
-                )
-                continue
-            case = timer.case()
-            evidence = measure_speed(case)
-            if evidence is not None:
-                self.speeds[i] = evidence
-            if request.required is not None:
-                self.checks[i].append(judge_speed(case))
-        self._warn_of_faster_engines()
+        stage = SpeedStage(plan, self.files, self.lanes, self.kept_inputs)
+        yield from stage.run()
+        self.speeds = stage.speeds
+        for i, check in stage.checks.items():
+            self._add(i, check)
+        self.warnings += stage.warnings
 
     def result(self, seconds: float) -> Verification:
         results = []
@@ -352,58 +325,6 @@ class _Run:
     def _add(self, i: int, check: Check | None) -> None:
         if check is not None:
             self.checks[i].append(check)
-
-    def _baseline(self) -> Generator[Event, None, TargetSettings | None]:
-        """With --baseline best: the engine on which the original is fastest."""
-        if self.plan.judging.baseline is not Baseline.BEST or self.plan.candidate is None:
-            return None
-        yield StageStarted("finding the original's fastest engine", len(self.lanes))
-        latencies = {}
-        for i, lane in enumerate(self.lanes):
-            if lane.alive:
-                latencies[i] = original_latency_s(
-                    lane.settings, self.files, self.kept_inputs[0], self.plan.child_limits
-                )
-            yield Progressed(i + 1)
-        return self.lanes[min(latencies, key=latencies.__getitem__)].settings if latencies else None
-
-    def _timing_request(
-        self, settings: TargetSettings, baseline: TargetSettings | None
-    ) -> TimingRequest:
-        plan = self.plan
-        other: Engine | None = None
-        note = None
-        if baseline is not None and baseline.target != settings.target:
-            other = baseline.target.engine
-            note = f"The original ran on {baseline.target.name}, where it is fastest"
-        required = settings.limits.speed_ratio_required() if plan.candidate is not None else None
-        return TimingRequest(
-            settings=settings,
-            files=self.files,
-            samples=self.kept_inputs,
-            required=required,
-            checks=plan.speed_checks,
-            budget_s=plan.judging.time_budget_s,
-            seed=plan.seed,
-            limits=plan.child_limits,
-            baseline=other,
-            note=note,
-        )
-
-    def _warn_of_faster_engines(self) -> None:
-        if self.plan.judging.baseline is Baseline.BEST or len(self.speeds) < 2:
-            return
-        fastest = min(self.speeds, key=lambda i: self.speeds[i].original_latency_s)
-        name = self.lanes[fastest].settings.target.name
-        best_s = self.speeds[fastest].original_latency_s
-        for i, speed in self.speeds.items():
-            ratio = speed.original_latency_s / best_s
-            if i != fastest and ratio > _FASTER_ELSEWHERE:
-                here = self.lanes[i].settings.target.name
-                self.warnings.append(
-                    f"{here}: the original is {ratio:.2f}x as fast on {name}; "
-                    "--baseline best compares with that."
-                )
 
 
 def _resumed(first: Future[list[Sample]], rest: Iterator[Sample]) -> Iterator[Sample]:
