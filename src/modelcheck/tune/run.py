@@ -140,6 +140,7 @@ class _Run:
             race.judge()
             judging_s = time.monotonic() - judging_s
             self._check_evidence(race)
+            self._check_device(race)
             wrong = [key for key, c in race.checks.items() if c.outcome is not Outcome.PASS]
             if not any(key != DEFAULT for key in wrong):
                 break
@@ -190,6 +191,22 @@ class _Run:
         check = race.checks[DEFAULT]
         if check.outcome is Outcome.INCONCLUSIVE:
             raise NotEnoughEvidence(check.message)
+
+    def _check_device(self, race: Race) -> None:
+        """A CPU that plays an OpenCL device shows right and wrong, not the speed of a GPU."""
+        simulated = {p.actual for p in race.placements.values() if p.simulated}
+        if not simulated:
+            return
+        where = ", ".join(sorted(simulated))
+        if self.plan.limits.declared:
+            raise Unsupported(
+                "speed limits are not judged on an OpenCL device that is a CPU",
+                where=where,
+                remedy="Leave the limits out, or tune on the GPU.",
+            )
+        note = f"{where}: the OpenCL device is a CPU, so its speed says nothing about a GPU's"
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _check_time(self, race: Race, judging_s: float) -> None:
         """Raise before the proof where it could not be finished, so that nothing is half known.
