@@ -59,7 +59,7 @@ FORMS: dict[str, float | None] = {
 }
 OPENCV414, CLASSIC, NEW, OPENCL = COLUMNS = ("4.14", "5.0 classic", "5.0 new", "5.0 OpenCL")
 _COUNT, _JUDGED, _JUDGED_OF_TRAINED = 24, 16, 3
-_LIMITS = ChildLimits(start_s=120.0, request_s=120.0)  # PoCL compiles kernels in the first one
+_LIMITS = ChildLimits(request_s=60.0)
 # OpenCV uses OpenCL on GPUs only, unless it is told otherwise.
 POCL = {"OPENCV_OPENCL_DEVICE": ":CPU:", "OPENCV_DNN_OPENCL_ALLOW_ALL_DEVICES": "1"}
 

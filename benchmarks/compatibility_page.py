@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 from compatibility_rows import Row, Verdict
@@ -11,7 +12,7 @@ _INTRODUCTION = """\
 # Compatibility
 
 Which forms of a model each OpenCV's `cv2.dnn` runs rightly. Measured and written by
-`python benchmarks/compatibility.py` in {duration} on 2 cores. Every file is judged by itself, as
+`python benchmarks/compatibility.py` in {duration} on {machine}. Every file is judged by itself, as
 `modelcheck verify FILE` does it: is what comes out there what onnxruntime computes from the same
 file? What a transform costs in accuracy is another question: [real models](real-models.md).
 
@@ -21,7 +22,7 @@ Columns: {columns}.
 - **right**: within the noise of float32; at 40 dB or better for half floats, and at 35 dB for int8,
   where sums are exact and only roundings may fall the other way.
 - **wrong**: an answer beyond that; with the largest difference over the output's scale.
-- **refused**: an error on loading or running. **timed out**: no answer within two minutes.
+- **refused**: an error on loading or running. **timed out**: no answer within a minute.
 - **crashed**: the process died. It was a child, and the run went on: every crash here is contained.
 - **fell back**: the OpenCL device ran no kernel in a forward, or nobody knows for what part of the
   work. **not proven**: nothing shows where it ran.
@@ -52,7 +53,10 @@ def render(
     """The page. `forms` are rows on small nets, `models` those of trained models as they are."""
     versions = {row.column: row.opencv for row in [*forms, *models] if row.opencv}
     told = ", ".join(f"{column} ({versions.get(column, 'not measured')})" for column in columns)
-    introduction = _INTRODUCTION.format(duration=units.duration(seconds), columns=told)
+    machine = f"{os.cpu_count()} cores at a load of {os.getloadavg()[2]:.0f}"
+    introduction = _INTRODUCTION.format(
+        duration=units.duration(seconds), machine=machine, columns=told
+    )
     lines = [introduction, "## Transforms", "", "On how many small nets each form is what.", ""]
     for form in dict.fromkeys(row.form for row in forms):
         of_form = [row for row in forms if row.form == form]

@@ -12,8 +12,10 @@ from compatibility_rows import Verdict
 # Not in the default run: PoCL compiles kernels for seconds and runs them for more.
 pytestmark = [pytest.mark.opencl, pytest.mark.real_models]
 _ABSENT = not any(Path("/etc/OpenCL/vendors").glob("pocl*.icd"))
-# Nothing that launches a kernel is in them.
+# No layer of these has OpenCL code.
 FALL_BACK = {"digits_mlp"}
+# A forward takes PoCL up to minutes on two cores; benchmarks/compatibility.py waits for them.
+SLOW = {"super_resolution_subpixel", "road_seg_adas_0001", "prisma_seg", "tbefn_240x320"}
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +30,8 @@ def pocl(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_classic_runs_is_right_on_opencl_and_launches_kernels(
     task: Task, tmp_path: Path
 ) -> None:
+    if task.model in SLOW:
+        pytest.skip("a forward takes PoCL up to minutes; see docs/compatibility.md")
     (row,) = task.run(tmp_path, {OPENCL: targets(None)[OPENCL]})
     if task.model in FALL_BACK:
         assert row.verdict is Verdict.FELL_BACK, row
