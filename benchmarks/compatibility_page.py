@@ -11,10 +11,12 @@ from modelcheck import units
 _INTRODUCTION = """\
 # Compatibility
 
-Which forms of a model each OpenCV's `cv2.dnn` runs rightly. Measured and written by
-`python benchmarks/compatibility.py` in {duration} on {machine}. Every file is judged by itself, as
+Which forms of a model each OpenCV's `cv2.dnn` runs rightly. Every file is judged by itself, as
 `modelcheck verify FILE` does it: is what comes out there what onnxruntime computes from the same
 file? What a transform costs in accuracy is another question: [real models](real-models.md).
+
+Measured and written by `python benchmarks/compatibility.py`, on {machine}, in
+{duration}.
 
 Columns: {columns}.
 5.0 OpenCL is the classic engine on PoCL's CPU device, with its kernel launches counted.
@@ -27,6 +29,9 @@ Columns: {columns}.
 - **fell back**: the OpenCL device ran no kernel in a forward, or nobody knows for what part of the
   work. **not proven**: nothing shows where it ran.
 """
+_TRANSFORMS = """\
+On how many small nets each form is what. `spare=false` quantizes those layers, too, that 5.0's new
+engine is known to compute wrongly in int8; `quantize` leaves them in float32 otherwise."""
 _LETTERS = {
     Verdict.RIGHT: "✓",
     Verdict.WRONG: "**✗**",
@@ -57,7 +62,7 @@ def render(
     introduction = _INTRODUCTION.format(
         duration=units.duration(seconds), machine=machine, columns=told
     )
-    lines = [introduction, "## Transforms", "", "On how many small nets each form is what.", ""]
+    lines = [introduction, "## Transforms", "", _TRANSFORMS, ""]
     for form in dict.fromkeys(row.form for row in forms):
         of_form = [row for row in forms if row.form == form]
         lines += _counts(f"`{form}`", of_form, columns, head=form == forms[0].form)
