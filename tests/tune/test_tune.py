@@ -18,7 +18,7 @@ from modelcheck.recipe import TargetSettings
 from modelcheck.targets import Engine, Target, TargetRefused
 from modelcheck.targets.pool import PoolRun
 from modelcheck.tune import ServingLimits, Setting, Standing, Tuned, TunePlan, Tuning, tune
-from modelcheck.tune.bench import Bench
+from modelcheck.tune.workbench import Workbench
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 PLENTY_S = 1e6  # of time: nothing here depends on the machine
@@ -32,7 +32,7 @@ def plan_for(name: str = "digits_resnet", **changes: object) -> TunePlan:
 
 
 def tuned(monkeypatch: pytest.MonkeyPatch, plan: TunePlan, speed: Speed = pools_pay) -> Tuning:
-    monkeypatch.setattr(Bench, "measure", simulated(speed))
+    monkeypatch.setattr(Workbench, "measure", simulated(speed))
     *_, last = tune(plan)
     assert isinstance(last, Tuned)
     return last.result
@@ -74,16 +74,16 @@ def test_a_setting_that_is_wrong_is_listed_and_never_recommended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Batches of this model are made wrong, and would be the fastest by far."""
-    real = Bench.run
+    real = Workbench.run
 
-    def run(self: Bench, setting: Setting, key: str, *, samples: int | None = None) -> PoolRun:
+    def run(self: Workbench, setting: Setting, key: str, *, samples: int | None = None) -> PoolRun:
         made = real(self, setting, key, samples=samples)
         if setting.nets == 1:
             return made
         wrong = tuple({k: v[..., ::-1] for k, v in one.items()} for one in made.outputs)
         return replace(made, outputs=wrong)
 
-    monkeypatch.setattr(Bench, "run", run)
+    monkeypatch.setattr(Workbench, "run", run)
     found = tuned(monkeypatch, plan_for())
     wrong = [t for t in found.tried if t.standing is Standing.WRONG]
     assert wrong
@@ -95,17 +95,17 @@ def test_a_setting_that_is_wrong_is_listed_and_never_recommended(
 def test_what_only_all_samples_show_to_be_wrong_gives_way_to_the_next_best(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real = Bench.run
+    real = Workbench.run
     refuted: list[Setting] = []
 
-    def run(self: Bench, setting: Setting, key: str, *, samples: int | None = None) -> PoolRun:
+    def run(self: Workbench, setting: Setting, key: str, *, samples: int | None = None) -> PoolRun:
         made = real(self, setting, key, samples=samples)
         if samples is not None or setting.nets != 2:
             return made
         refuted.append(setting)
         return replace(made, outputs=tuple({k: -v for k, v in o.items()} for o in made.outputs))
 
-    monkeypatch.setattr(Bench, "run", run)
+    monkeypatch.setattr(Workbench, "run", run)
     found = tuned(monkeypatch, plan_for())
     assert refuted
     assert found.best["throughput"].setting.nets not in {1, 2}
@@ -159,14 +159,14 @@ class TestDefault:
     def test_an_engine_that_cannot_run_the_model_is_stood_in_for(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        real = Bench.load
+        real = Workbench.load
 
-        def load_but(self: Bench, setting: Setting, key: str) -> object:
+        def load_but(self: Workbench, setting: Setting, key: str) -> object:
             if setting.target.engine is not Engine.CLASSIC:
                 raise TargetRefused("this engine knows no such layer", where="cpu auto")
             return real(self, setting, key)
 
-        monkeypatch.setattr(Bench, "load", load_but)
+        monkeypatch.setattr(Workbench, "load", load_but)
         found = tuned(monkeypatch, plan_for())
         assert found.default.setting.target.engine is Engine.CLASSIC
         assert any("stands in for the default" in note for note in found.notes)
@@ -174,10 +174,10 @@ class TestDefault:
     def test_a_model_that_no_engine_runs_is_unsupported(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def refuse(self: Bench, setting: Setting, key: str) -> object:
+        def refuse(self: Workbench, setting: Setting, key: str) -> object:
             raise TargetRefused("no such layer", where="cpu auto")
 
-        monkeypatch.setattr(Bench, "load", refuse)
+        monkeypatch.setattr(Workbench, "load", refuse)
         with pytest.raises(Unsupported, match="no such layer"):
             tuned(monkeypatch, plan_for())
 
@@ -264,11 +264,11 @@ def test_the_same_seed_times_in_the_same_order(monkeypatch: pytest.MonkeyPatch) 
         seen: list[str] = []
         make = simulated(pools_pay)
 
-        def measure(self: Bench, s: Setting, key: str, t: float, seen=seen, make=make):  # type: ignore[no-untyped-def]
+        def measure(self: Workbench, s: Setting, key: str, t: float, seen=seen, make=make):  # type: ignore[no-untyped-def]
             seen.append(s.name)
             return make(self, s, key, t)
 
-        monkeypatch.setattr(Bench, "measure", measure)
+        monkeypatch.setattr(Workbench, "measure", measure)
         list(tune(plan_for(seed=7)))
         orders.append(seen)
     assert orders[0] == orders[1]

@@ -15,7 +15,6 @@ from modelcheck.errors import ContainedFailure, Unsupported
 from modelcheck.judge.limits import EquivalenceLimit
 from modelcheck.judge.serving import Stretch
 from modelcheck.targets import Target
-from modelcheck.tune.bench import Bench, stretch_seconds
 from modelcheck.tune.rightness import Expected, judge_outputs, standing_of
 from modelcheck.tune.settings import Setting
 from modelcheck.tune.space import (
@@ -27,6 +26,7 @@ from modelcheck.tune.space import (
     thread_settings,
 )
 from modelcheck.tune.tried import Standing, Tried, finalists
+from modelcheck.tune.workbench import Workbench, stretch_seconds
 
 _DEFAULT = "default"
 _CANDIDATE = "candidate"
@@ -46,7 +46,7 @@ class Exploration:
     spaces: Sequence[Space]
     expected: Expected
     limit: EquivalenceLimit | None
-    make_bench: Callable[[], Bench]
+    make_bench: Callable[[], Workbench]
     deadline_s: float  # of time.monotonic()
     optional: frozenset[Target] = frozenset()  # places that need not be there
     tried: list[Tried] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Exploration:
                     self._look_again(bench, one)
                     yield len(self.tried)
 
-    def _find_default(self, bench: Bench) -> None:
+    def _find_default(self, bench: Workbench) -> None:
         """The first space's default; where that cannot run, the first engine there that can.
 
         It is judged like any other: it is the setting that most programs have.
@@ -113,18 +113,18 @@ class Exploration:
         assert reason is not None
         raise reason
 
-    def _load_default(self, bench: Bench) -> None:
+    def _load_default(self, bench: Workbench) -> None:
         placement = bench.load(self.default, _DEFAULT)
         self.actual_engine = placement.actual.split()[1]
 
-    def _try_default(self, bench: Bench) -> None:
+    def _try_default(self, bench: Workbench) -> None:
         run = bench.run(self.default, _DEFAULT, samples=_LOOKED_AT)
         check = judge_outputs(self.expected, self.default, run, self.limit)
         self.default_stretches.append(bench.measure(self.default, _DEFAULT, 0.0))
         standing = _so_far(standing_of(check))
         self.tried.append(Tried(self.default, standing, check.message, 1.0, 1.0))
 
-    def _try(self, bench: Bench, setting: Setting) -> Tried:
+    def _try(self, bench: Workbench, setting: Setting) -> Tried:
         try:
             bench.load(setting, _CANDIDATE)
             run = bench.run(setting, _CANDIDATE, samples=_LOOKED_AT)
@@ -144,7 +144,7 @@ class Exploration:
             return Tried(setting, Standing.CANNOT, error.what)
         return Tried(setting, Standing.RIGHT, "", *gains)
 
-    def _look_again(self, bench: Bench, one: Tried) -> None:
+    def _look_again(self, bench: Workbench, one: Tried) -> None:
         if one.setting == self.default:
             return
         try:
@@ -159,7 +159,7 @@ class Exploration:
             return
         self.tried[self.tried.index(one)] = one.seen_again(*gains)
 
-    def _gains(self, bench: Bench, setting: Setting) -> tuple[float, float]:
+    def _gains(self, bench: Workbench, setting: Setting) -> tuple[float, float]:
         """Latency and throughput, as ratios to the default before and after it."""
         per_request = self.default_latency_s * setting.batch * setting.nets
         seconds = min(stretch_seconds([per_request]), _LONGEST_LOOK_S)

@@ -18,9 +18,9 @@ from modelcheck.judge import Check, Outcome
 from modelcheck.judge.limits import EquivalenceLimit
 from modelcheck.judge.serving import Measure, Round, Stretch, gain, meets
 from modelcheck.targets import Placement
-from modelcheck.tune.bench import Bench, stretch_seconds
 from modelcheck.tune.rightness import Expected, judge_outputs
 from modelcheck.tune.settings import ServingLimits, Setting
+from modelcheck.tune.workbench import Workbench, stretch_seconds
 
 DEFAULT = "default"
 WORKERS = 4
@@ -38,7 +38,7 @@ class Race:
     expected: Expected
     limit: EquivalenceLimit | None
     limits: ServingLimits
-    make_bench: Callable[[], Bench]
+    make_bench: Callable[[], Workbench]
     seed: int
     request_s: Mapping[str, float]  # about how long a request takes
     rounds: list[Round] = field(default_factory=list)
@@ -77,12 +77,12 @@ class Race:
                 if len(self.rounds) >= _ENOUGH_ROUNDS and self._decided():
                     return
 
-    def _get_ready(self, bench: Bench) -> None:
+    def _get_ready(self, bench: Workbench) -> None:
         for key, setting in self.settings.items():
             bench.load(setting, key)
             bench.measure(setting, key, 0.0)
 
-    def _round(self, number: int, bench: Bench, random: np.random.Generator) -> Round:
+    def _round(self, number: int, bench: Workbench, random: np.random.Generator) -> Round:
         order = [str(key) for key in random.permutation(list(self.settings))]
         found: dict[str, list[Stretch]] = {key: [] for key in order}
         for key in [*order, *reversed(order)]:

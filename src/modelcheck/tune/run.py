@@ -16,7 +16,6 @@ from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import open_reference
 from modelcheck.targets import OpenCV, Target
-from modelcheck.tune.bench import Bench
 from modelcheck.tune.decision import MEASURES, proven, race_keys, recommend, verdict
 from modelcheck.tune.events import Event, Tuned
 from modelcheck.tune.exploration import Exploration
@@ -26,6 +25,7 @@ from modelcheck.tune.rightness import Expected
 from modelcheck.tune.settings import Setting
 from modelcheck.tune.space import Space, space_of
 from modelcheck.tune.tried import Standing, Tried, choose
+from modelcheck.tune.workbench import Workbench
 from modelcheck.verification import Progressed, StageStarted
 from modelcheck.verification.placing import macs_by_layer
 
@@ -115,8 +115,8 @@ class _Run:
             raise Unsupported("no target is there", where="--target")
         return found
 
-    def _bench(self) -> Bench:
-        return Bench(
+    def _bench(self) -> Workbench:
+        return Workbench(
             self.path,
             self.expected,
             name="a tuning worker",

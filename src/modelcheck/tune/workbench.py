@@ -21,7 +21,7 @@ _SHORTEST_S = 0.05
 _PROOF, _PERMUTED = "placement", "permuted"
 
 
-class Bench(Closing):
+class Workbench(Closing):
     """Loads, runs and measures settings. Those of one device and interpreter share a process.
 
     Every method raises as TargetSession does. A process that died is started anew when the next
