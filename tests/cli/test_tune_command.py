@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from simulation import nothing_pays, pools_pay, simulated
 
 from modelcheck.cli.app import run
-from modelcheck.tune.bench import Bench
+from modelcheck.tune.workbench import Bench
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 TOOL = str(Path(sys.executable).with_name("modelcheck"))

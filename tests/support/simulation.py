@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 
 from modelcheck.judge.serving import Stretch
-from modelcheck.tune.bench import Bench
 from modelcheck.tune.settings import Setting
+from modelcheck.tune.workbench import Bench
 
 Speed = Callable[[Setting], float]  # of a setting: samples a second
 
