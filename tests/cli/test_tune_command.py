@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from simulation import nothing_pays, pools_pay, simulated
 
 from modelcheck.cli.app import run
-from modelcheck.tune.workbench import Bench
+from modelcheck.tune.workbench import Workbench
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 TOOL = str(Path(sys.executable).with_name("modelcheck"))
@@ -30,7 +30,7 @@ DATA = ("--data", str(FIXTURES / "digits_test.npz"))
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times are made up, so that a run is quick and always the same."""
-    monkeypatch.setattr(Bench, "measure", simulated(pools_pay))
+    monkeypatch.setattr(Workbench, "measure", simulated(pools_pay))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_gate_that_fails_writes_nothing(
 def test_a_default_that_nothing_beats_is_what_is_recommended(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Bench, "measure", simulated(nothing_pays))
+    monkeypatch.setattr(Workbench, "measure", simulated(nothing_pays))
     assert run(["tune", MODEL, *DATA, "-q", "--time-budget", "9m"]) == 0
     assert capfd.readouterr().out.count("eep the default") == 2
 

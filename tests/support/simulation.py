@@ -13,16 +13,16 @@ import numpy as np
 
 from modelcheck.judge.serving import Stretch
 from modelcheck.tune.settings import Setting
-from modelcheck.tune.workbench import Bench
+from modelcheck.tune.workbench import Workbench
 
 Speed = Callable[[Setting], float]  # of a setting: samples a second
 
 
 def simulated(speed: Speed, *, noise: float = 0.02) -> Callable[..., Stretch]:
-    """A `Bench.measure` that takes no time; the latency follows by Little's law."""
+    """A `Workbench.measure` that takes no time; the latency follows by Little's law."""
     random = np.random.default_rng(0)
 
-    def measure(self: Bench, setting: Setting, key: str, seconds: float) -> Stretch:
+    def measure(self: Workbench, setting: Setting, key: str, seconds: float) -> Stretch:
         rate = speed(setting) * math.exp(random.normal(0, noise))
         return Stretch(setting.nets * setting.batch / rate, rate)
 
