@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from modelcheck.cli.ahead import undisturbed
 from modelcheck.cli.app import run
 from modelcheck.process import spare
 from modelcheck.process.started import Command, Started
@@ -85,3 +89,25 @@ def test_what_needs_no_children_starts_none(started: list[str], tmp_path: Path) 
     assert run(["apply", MODEL, "-t", "prune-weights", "-o", str(output), "--quiet"]) == 0
     output.unlink()
     assert started == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_end_of_the_imports(number: signal.Signals) -> None:
+    done = []
+
+    def leave(*_: object) -> None:
+        raise SystemExit(7)
+
+    def imports() -> None:
+        with undisturbed():
+            os.kill(os.getpid(), number)
+            done.append("all")
+
+    before = signal.signal(number, leave)
+    try:
+        with pytest.raises(SystemExit):
+            imports()
+    finally:
+        signal.signal(number, before)
+    assert done == ["all"]
+    assert gc.isenabled()

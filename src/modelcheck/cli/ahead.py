@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 from modelcheck.cli.options import DataOptions, LimitOptions, RunOptions
 
 _PACKAGE = Path(__file__).parents[1]
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
@@ -30,9 +32,9 @@ def head_start(
     memory_bytes = ChildLimits(memory_bytes=run.memory_limit << 20).address_space()
     with Spares() as spares:
         spares.start(Command.of(_PACKAGE / "reference" / "worker.py", memory_bytes=memory_bytes))
-        from modelcheck.targets import Target
-        from modelcheck.targets.session import environment
-
+        with undisturbed():
+            from modelcheck.targets import Target
+            from modelcheck.targets.session import environment
         for target in map(Target.parse, limits.target or ["cpu"]):
             command = Command.of(
                 _PACKAGE / "targets" / "worker.py",
@@ -41,7 +43,7 @@ def head_start(
             for _ in range(2 if pair else 1):
                 if target.device.is_cpu:
                     spares.start(command)
-        with _no_garbage():
+        with undisturbed():
             from modelcheck import gate, report  # noqa: F401
             from modelcheck.cli import request  # noqa: F401
             from modelcheck.data.images import decoder_command
@@ -51,10 +53,16 @@ def head_start(
 
 
 @contextlib.contextmanager
-def _no_garbage() -> Iterator[None]:
-    """Look for no garbage in the block: imports make none, and looking takes a tenth of them."""
+def undisturbed() -> Iterator[None]:
+    """For imports: signals wait, and nobody looks for garbage.
+
+    An exception out of a signal handler crashes a native module that is being initialized. And
+    imports make no garbage, but looking for it takes a tenth of their time.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
