@@ -15,8 +15,7 @@ Which forms of a model each OpenCV's `cv2.dnn` runs rightly. Every file is judge
 `modelcheck verify FILE` does it: is what comes out there what onnxruntime computes from the same
 file? What a transform costs in accuracy is another question: [real models](real-models.md).
 
-Measured and written by `python benchmarks/compatibility.py`, on {machine}, in
-{duration}.
+Measured and written by `python benchmarks/compatibility.py`, in {duration} on {cores} cores.
 
 Columns: {columns}.
 5.0 OpenCL is the classic engine on PoCL's CPU device, with its kernel launches counted.
@@ -24,7 +23,8 @@ Columns: {columns}.
 - **right**: within the noise of float32; at 40 dB or better for half floats, and at 35 dB for int8,
   where sums are exact and only roundings may fall the other way.
 - **wrong**: an answer beyond that; with the largest difference over the output's scale.
-- **refused**: an error on loading or running. **timed out**: no answer within a minute.
+- **refused**: an error on loading or running. **timed out**: no answer within a minute, which says
+  how slow it is there (PoCL, a busy machine), and nothing of right or wrong.
 - **crashed**: the process died. It was a child, and the run went on: every crash here is contained.
 - **fell back**: the OpenCL device ran no kernel in a forward, or nobody knows for what part of the
   work. **not proven**: nothing shows where it ran.
@@ -58,9 +58,8 @@ def render(
     """The page. `forms` are rows on small nets, `models` those of trained models as they are."""
     versions = {row.column: row.opencv for row in [*forms, *models] if row.opencv}
     told = ", ".join(f"{column} ({versions.get(column, 'not measured')})" for column in columns)
-    machine = f"{os.cpu_count()} cores at a load of {os.getloadavg()[2]:.0f}"
     introduction = _INTRODUCTION.format(
-        duration=units.duration(seconds), machine=machine, columns=told
+        duration=units.duration(seconds), cores=os.cpu_count(), columns=told
     )
     lines = [introduction, "## Transforms", "", _TRANSFORMS, ""]
     for form in dict.fromkeys(row.form for row in forms):
