@@ -59,10 +59,14 @@ def undisturbed() -> Iterator[None]:
     An exception out of a signal handler crashes a native module that is being initialized. And
     imports make no garbage, but looking for it takes a tenth of their time.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    came: list[int] = []
+    handlers = [(n, signal.signal(n, lambda number, _: came.append(number))) for n in _SIGNALS]
     gc.disable()
     try:
         yield
     finally:
         gc.enable()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        for number, handler in handlers:
+            signal.signal(number, handler)
+        for waiting in came:
+            signal.raise_signal(waiting)
