@@ -29,7 +29,7 @@ from modelcheck.process.machine import processor, processor_features
 
 Arrays = Mapping[str, np.ndarray]
 
-_SCHEMA = 1
+_SCHEMA = 2
 _MOST_BYTES_OF_ONE = 512 << 20
 _MOST_BYTES_OF_ALL = 2 << 30
 # What changes the arithmetic of OpenCV or onnxruntime from outside.

@@ -21,7 +21,7 @@ from modelcheck.verification.lane import Arrays, Lane
 
 _PERMUTATIONS = 4
 _PERMUTED = "permuted"
-_NETS = 4  # that run at the same time, each as many samples
+_NETS, _SERVED = 4, 2  # nets that run at the same time, and the samples of each
 # Rows of a batch are the same sums in another order; a quantized net may round a few the other way.
 _BATCH_SQNR_DB = 40.0
 
@@ -100,7 +100,7 @@ def check_concurrent(lane: Lane, kept: Sequence[Kept]) -> Check:
     target = lane.settings.target
     first = {name: array.shape for name, array in kept[0].arrays.items()}
     alike = [k.arrays for k in kept if {n: a.shape for n, a in k.arrays.items()} == first]
-    samples = alike[:_NETS]
+    samples = alike[:_SERVED]
     try:
         fault = _concurrency_fault(lane, samples, candidate=lane.candidate is not None)
     except OutOfMemory as error:  # says something of the machine, and nothing of the model
@@ -119,8 +119,8 @@ def check_concurrent(lane: Lane, kept: Sequence[Kept]) -> Check:
         "concurrent",
         target.name,
         outcome,
-        f"{target.name}: {_NETS} nets of the {who} in {_NETS} threads do not give what one gives "
-        f"alone: {fault}. Run one net at a time there, or each in a process of its own.",
+        f"{target.name}: {_NETS} nets of the {who} in {_NETS} threads are not as good as one alone: "
+        f"{fault}. Run one net at a time there, or each in a process of its own.",
         blame,
         optional=target.optional,
     )
@@ -145,11 +145,11 @@ def _concurrency_fault(lane: Lane, samples: Sequence[Arrays], *, candidate: bool
     except (Unsupported, ContainedFailure) as error:
         return error.what
     for difference in run.differing:
-        return f"net {difference.net + 1} differs in output '{printable(difference.output)}'"
+        return f"net {difference.net + 1} gives other bits in '{printable(difference.output)}'"
     for serial, together in zip(alone, run.outputs, strict=True):
         for name, array in serial.items():
             if not np.array_equal(array, together[name], equal_nan=True):
-                return f"output '{printable(name)}' differs"
+                return f"'{printable(name)}' has other bits"
     return None
 
 
