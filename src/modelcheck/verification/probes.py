@@ -119,7 +119,7 @@ def check_concurrent(lane: Lane, kept: Sequence[Kept]) -> Check:
         "concurrent",
         target.name,
         outcome,
-        f"{target.name}: {_NETS} nets of the {who} in {_NETS} threads are not as good as one alone: "
+        f"{target.name}: {_NETS} nets of the {who} in {_NETS} threads are not as good as one: "
         f"{fault}. Run one net at a time there, or each in a process of its own.",
         blame,
         optional=target.optional,
