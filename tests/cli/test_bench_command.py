@@ -35,6 +35,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.long
 class TestMeasuring:
     def test_json_is_the_saved_document_and_the_screen_has_its_figures(
         self, saved: Path, tmp_path: Path
@@ -67,6 +68,7 @@ class TestMeasuring:
         assert run(MLP, *QUICK, "--target", "cuda:optional", cwd=tmp_path).returncode == 4
 
 
+@pytest.mark.long
 class TestBaseline:
     def test_the_same_machine_compares_and_says_that_it_is_weaker_evidence(
         self, saved: Path, tmp_path: Path

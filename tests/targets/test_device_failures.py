@@ -19,6 +19,9 @@ FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 FORWARD = "    def forward(self, header, arrays):\n"
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(autouse=True)
 def pocl(monkeypatch: pytest.MonkeyPatch) -> None:
     if not any(Path("/etc/OpenCL/vendors").glob("pocl*.icd")):

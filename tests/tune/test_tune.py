@@ -23,6 +23,9 @@ from modelcheck.tune.workbench import Workbench
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 PLENTY_S = 1e6  # of time: nothing here depends on the machine
 
+# Each starts a dozen processes; tests/cli/test_tune_command.py has the short ones.
+pytestmark = pytest.mark.long
+
 
 def plan_for(name: str = "digits_resnet", **changes: object) -> TunePlan:
     model = load(FIXTURES / f"{name}.onnx")

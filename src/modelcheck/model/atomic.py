@@ -50,7 +50,7 @@ def check_output(path: Path, inputs: Iterable[Path] = (), *, force: bool = False
     An output is neither an input (under whatever name), nor a folder, a link or a device, and
     replaces a file only by `force`.
     """
-    where = printable(str(path))
+    where = printable(str(path), limit=400)
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -100,7 +100,7 @@ def output_lock(path: Path) -> Iterator[None]:
         descriptor = _take_patiently(lock)
     except BlockingIOError as error:
         raise OutputNotWritten(
-            "another run is writing it", where=printable(str(path)),
+            "another run is writing it", where=printable(str(path), limit=400),
             remedy="Wait for that run, or choose another name with -o.",
         ) from error  # fmt: skip
     except OSError as error:
@@ -117,7 +117,7 @@ def not_written(path: Path, error: OSError, remedy: str) -> OutputNotWritten:
     """The error for an output that the system refused."""
     what = "no space is left" if error.errno == errno.ENOSPC else str(error.strerror or error)
     return OutputNotWritten(
-        f"could not be written: {what}", where=printable(str(path)), remedy=remedy
+        f"could not be written: {what}", where=printable(str(path), limit=400), remedy=remedy
     )
 
 

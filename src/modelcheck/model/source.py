@@ -95,5 +95,7 @@ def read(descriptor: int, path: Path) -> tuple[memoryview, Source]:
 
 def _changed(path: Path, what: str) -> InvalidInput:
     return InvalidInput(
-        what, where=printable(str(path)), remedy="Run again, and leave the file alone meanwhile."
+        what,
+        where=printable(str(path), limit=400),
+        remedy="Run again, and leave the file alone meanwhile.",
     )
