@@ -60,7 +60,7 @@ def test_a_device_alone_leaves_everything_else_as_it_is() -> None:
         ("cpu:threads=" + "9" * 5000, "is not a whole number"),
         ("cpu:threads=1:threads=2", "gives its threads twice"),
         ("cpu:new:classic", "gives its engine twice"),
-        ("cpu:python=", "unknown engine 'python='"),
+        ("cpu:python=", "names no interpreter"),
         ("cpu:optional=1", "unknown engine 'optional=1'"),
         ("cpu:\x1b[2J", r"unknown engine '\\x1b\[2J'"),
     ],

@@ -88,11 +88,19 @@ class TestOpenCL:
         assert "head" in check.message
 
     def test_speed_is_not_judged_on_a_cpu_and_the_report_says_so(self) -> None:
-        fast = TargetSettings(self.target, Limits(min_speedup=1.0))
-        result = judged(fast, speed=True)
-        assert {check.kind for check in result.checks} >= {"equivalence"}
-        assert not any(check.kind == "speed" for check in result.checks)
+        slow = Limits(min_speedup=0.01)
+        result = judged(
+            TargetSettings(self.target, slow), TargetSettings(Target(), slow), speed=True
+        )
+        assert [c.target for c in result.checks if c.kind == "speed"] == [Target().name]
         assert any("speed was not judged" in warning for warning in result.warnings)
+        assert result.outcome is Outcome.PASS
+
+    def test_a_limit_that_no_target_can_be_judged_by_is_no_pass(self) -> None:
+        fast = TargetSettings(self.target, Limits(min_speedup=50))
+        result = judged(fast, speed=True)
+        (check,) = (c for c in result.checks if c.kind == "speed")
+        assert check.outcome is result.outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_target_that_fell_back_does_not_stop_the_others() -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from modelcheck.verification import Verification
 
 _WIDTH_WITHOUT_TERMINAL = 160
+# Without these of OpenCV's own variables a run on OpenCL may be another one.
+_WISHES = ("OPENCV_OPENCL_DEVICE", "OPENCV_DNN_OPENCL_ALLOW_ALL_DEVICES")
 
 
 class Screen:
@@ -38,7 +40,10 @@ class Screen:
         words = ["modelcheck", *sys.argv[1:]]
         if self._run.seed is None:
             words += ["--seed", str(seed)]
-        return shlex.join(words)
+        wishes = (
+            f"{name}={shlex.quote(os.environ[name])}" for name in _WISHES if name in os.environ
+        )
+        return " ".join([*wishes, shlex.join(words)])
 
     def make_report(
         self,

@@ -21,6 +21,7 @@ NOISE_FLOOR = "noise-floor"  # the default of claim exact; it is measured, so ne
 MAX_ERROR, MIN_SQNR, MIN_AGREEMENT = "max-error", "min-sqnr", "min-agreement"
 _TERMS = (MAX_ERROR, MIN_SQNR, MIN_AGREEMENT)
 _EXAMPLE = "Write for example 'min-agreement=0.99|min-sqnr=25'."
+_FALLBACK_EXAMPLE = "Write for example 0.2 or '20%'."
 _SLOWDOWN_EXAMPLE = "Write for example '3%'; for 'no slower at all', min-speedup 1."
 
 
@@ -104,6 +105,8 @@ def limit_of(
 def parse_fraction(text: str, *, key: str) -> float:
     """'0.03' or '3%' -> 0.03; at least 0 and at most 1."""
     example = _EXAMPLE if key in _TERMS else _SLOWDOWN_EXAMPLE
+    if key.endswith("max-fallback"):
+        example = _FALLBACK_EXAMPLE
     number = text.strip().removesuffix("%")
     value = _parse_number(number, key, example) / (100 if number != text.strip() else 1)
     return _checked_fraction(key, value, example)
@@ -124,7 +127,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         if self.max_fallback is not None:
-            _checked_fraction("max-fallback", self.max_fallback, "Write for example 0.2 or '20%'.")
+            _checked_fraction("max-fallback", self.max_fallback, _FALLBACK_EXAMPLE)
         if self.min_speedup is not None:
             _positive("min-speedup", self.min_speedup, "Write for example 1.5 for 1.5x.")
         if self.max_slowdown is not None:

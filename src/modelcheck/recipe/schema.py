@@ -93,7 +93,7 @@ class LimitsTable(LimitKeys):
 class TargetTable(LimitKeys):
     device: Device = Device.CPU
     engine: Engine = Engine.AUTO
-    threads: Annotated[int, Field(strict=True, ge=1)] | None = None
+    threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
     python: str | None = None
     optional: Flag = False
 

@@ -9,7 +9,7 @@ from typing import Any
 from modelcheck.errors import InvalidInput, UsageError, printable
 from modelcheck.judge import Outcome
 from modelcheck.model import Model
-from modelcheck.model.saving import atomic_write
+from modelcheck.model.atomic import atomic_write, check_writable
 from modelcheck.recipe import CheckKind
 from modelcheck.report.document import SCHEMA, Report
 from modelcheck.report.junit import to_junit
@@ -18,18 +18,20 @@ _SUFFIXES = (".json", ".xml")
 
 
 def check_report_path(path: Path) -> None:
-    """Raise UsageError for a suffix that names no format, before the work begins."""
+    """Before the work begins: UsageError for a suffix that names no format, OutputNotWritten for a
+    folder that cannot be written.
+    """
     if path.suffix.lower() not in _SUFFIXES:
         raise UsageError(
             f"a report is written as {' or '.join(_SUFFIXES)}, not as '{path.suffix}'",
             where=str(path),
             remedy="Name it report.json, or report.xml for JUnit.",
         )
+    check_writable(path)
 
 
 def save_report(report: Report, path: Path) -> None:
     """Write the report as the path's suffix says: .json, or .xml for JUnit."""
-    check_report_path(path)
     text = to_junit(report) if path.suffix.lower() == ".xml" else to_text(report)
     with atomic_write(path) as file:
         file.write(text.encode())

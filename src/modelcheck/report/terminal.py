@@ -104,12 +104,26 @@ def print_verdict(report: Report, console: Console, fate: str) -> None:
     console.print(
         Text.assemble(
             (VERDICTS[outcome], STYLES[outcome]),
-            f": {checks}.{blind} {fate}".rstrip(),
+            f": {checks}.{blind}{_unjudged_speed(report)} {fate}".rstrip(),
         )
     )
     command = Text(f"Reproduce: {printable(report.command, limit=2000)}", style="dim")
     console.print(command, soft_wrap=True)
     console.print(Text(f"exit {report.exit_code}   {units.duration(report.seconds)}", style="dim"))
+
+
+def _unjudged_speed(report: Report) -> str:
+    """Where a speed limit holds that could not be judged: the verdict must say so."""
+    if report.candidate is None or not report.verification.plan.judging.speed:
+        return ""
+    names = [
+        target.settings.target.name
+        for target in report.verification.targets
+        if target.settings.limits.speed_ratio_required() is not None
+        and target.original is not None
+        and target.original.simulated
+    ]
+    return f" SPEED WAS NOT JUDGED on {', '.join(names)}." if names else ""
 
 
 def _versions(report: Report) -> str:

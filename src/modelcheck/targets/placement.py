@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from modelcheck.errors import Unsupported, printable
 from modelcheck.targets.target import Device, Target
+from modelcheck.units import percent
 
 # Layers that move or rename data: none of their work is missing where they launch no kernel.
 _MOVES_DATA = frozenset({
@@ -279,7 +280,7 @@ def check_share(placement: Placement, most: float) -> None:
     share = placement.fallback_share
     if not placement.partial or (1.0 if share is None else share) <= most:
         return
-    how_much = "an unknown part" if share is None else f"{share:.0%}"
+    how_much = "an unknown part" if share is None else percent(share)
     raise FellBack(
         f"fell back in part: {how_much} of the MACs ran on the CPU, in {listed_layers(placement)}",
         where=placement.requested,

@@ -9,6 +9,7 @@ from enum import StrEnum
 from modelcheck.errors import UsageError, did_you_mean, printable
 
 _OPTIONAL = "optional"
+_MOST_THREADS = 1024
 _OPTIONS = ("threads=", "python=", _OPTIONAL)  # what may stand beside an engine
 
 
@@ -69,6 +70,11 @@ class Target:
                 f"threads={self.threads}: a target needs at least one thread",
                 remedy="Leave `threads` out for OpenCV's own choice.",
             )
+        if self.threads is not None and self.threads > _MOST_THREADS:
+            raise UsageError(
+                f"threads={self.threads} is more than any processor has cores",
+                remedy=f"A target may have up to {_MOST_THREADS}.",
+            )
 
     @property
     def name(self) -> str:
@@ -96,7 +102,13 @@ class Target:
                 target = replace(target, optional=True)
             elif kind == "threads":
                 target = replace(target, threads=_whole_number(value))
-            elif kind == "python" and value:
+            elif kind == "python":
+                if not value:
+                    raise UsageError(
+                        "python= names no interpreter",
+                        where="target",
+                        remedy="Write for example cpu:python=/opt/cv4/bin/python.",
+                    )
                 target = replace(target, python=value)
             else:
                 target = replace(target, engine=Engine(word(Engine, option, "engine", *_OPTIONS)))

@@ -62,6 +62,7 @@ def snippet(tuning: Tuning, file: str, preprocessing: Preprocessing | None) -> s
     inputs = {name: (a.shape, _cv2_type(str(a.dtype))) for name, a in sample.arrays.items()}
     values = {
         "MODEL": file,
+        "OPENCV": tuning.opencv[setting.place].version,
         "INPUTS": inputs,
         "OUTPUTS": [spec.name for spec in model.signature.outputs],
         "ENGINE": str(setting.target.engine),
@@ -77,12 +78,21 @@ def snippet(tuning: Tuning, file: str, preprocessing: Preprocessing | None) -> s
         f"WINOGRAD, FUSION = {setting.options.winograd!r}, {setting.options.fusion!r}",
         f"SIZE, MEAN, STD, RGB = {size!r}, {mean!r}, {std!r}, {rgb!r}",
     ]
-    if preprocessing is not None and preprocessing.resize != "stretch":
-        lines.append(
-            f"# The samples were resized with '{preprocessing.resize}'; run_images stretches."
-        )
+    lines.append(f"GRAY = {preprocessing is not None and preprocessing.gray!r}")
+    lines.append(f"NO_IMAGES = {_why_no_images(inputs, preprocessing)!r}")
     text = "\n".join(lines) + "\n"
     return _SETTINGS.sub(lambda match: text, _TEMPLATE.read_text(encoding="utf-8"))
+
+
+def _why_no_images(inputs: Mapping[str, Any], how: Preprocessing | None) -> str:
+    """Why blobFromImages cannot prepare images as they were for the tuning; '' where it can."""
+    if how is None:
+        return "the model was tuned on arrays, so nothing says how images become inputs"
+    if len(inputs) != 1:
+        return "the model has more than one input"
+    if how.resize != "stretch":
+        return f"the images were resized with '{how.resize}', and it only stretches"
+    return "" if how.layout == "NCHW" else f"the layout was {how.layout}, and it makes NCHW"
 
 
 def as_dict(tuning: Tuning, proven: Proven) -> dict[str, Any]:
@@ -90,6 +100,7 @@ def as_dict(tuning: Tuning, proven: Proven) -> dict[str, Any]:
     setting = proven.setting
     return {
         **_setting(setting),
+        "opencv": opencv.version if (opencv := tuning.opencv.get(setting.place)) else "",
         "is-default": tuning.is_default(proven),
         "latency-s": _figure(proven.latency),
         "samples-per-s": _figure(proven.throughput),

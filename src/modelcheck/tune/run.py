@@ -216,7 +216,9 @@ class _Run:
         spent_s = time.monotonic() - self.start_s
         needed_s = WORKERS * judging_s + ROUNDS_BEFORE_DECISIONS * race.round_s
         if spent_s + needed_s > self.plan.time_budget_s:
-            at_least = units.duration(1.2 * (spent_s + needed_s))
+            # Trying takes its share of whatever is given.
+            enough_s = max(spent_s + needed_s, needed_s / (1 - _LOOKING))
+            at_least = units.duration(1.3 * enough_s)
             raise NotEnoughEvidence(
                 f"{units.duration(self.plan.time_budget_s)} are not enough to prove anything: "
                 f"{units.duration(spent_s)} went into starting and trying, and "

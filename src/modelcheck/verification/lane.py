@@ -69,7 +69,7 @@ class Lane:
     def start(self) -> None:
         """Start the processes."""
         target = self.settings.target
-        with self._blaming_target("cannot be started"):
+        with self._blaming_target("there is no worker"):
             self.original = PoolSession(target, name="the original", limits=self.limits)
             if self.files.candidate is not None:
                 self.candidate = PoolSession(target, name="the candidate", limits=self.limits)

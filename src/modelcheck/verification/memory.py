@@ -60,11 +60,14 @@ class Memory:
         named = os.environ.get("MODELCHECK_CACHE")
         if named == "":
             return None
-        if named is not None:
-            return Memory(Path(named).expanduser())
         import platformdirs
 
-        return Memory(platformdirs.user_cache_path("modelcheck"))
+        try:
+            if named is not None:
+                return Memory(Path(named).expanduser())
+            return Memory(platformdirs.user_cache_path("modelcheck"))
+        except RuntimeError:  # there is no such user's home
+            return None
 
     def recall(self, key: str, count: int) -> Recalled | None:
         """The runs of this key, if all `count` of them are there and whole."""

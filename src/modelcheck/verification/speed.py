@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from modelcheck.errors import ContainedFailure, Unsupported
 from modelcheck.judge import Blame, Check, Outcome, SpeedEvidence, judge_speed, measure_speed
-from modelcheck.recipe import Baseline, TargetSettings
+from modelcheck.recipe import Baseline, CheckKind, TargetSettings
 from modelcheck.targets import Target
 from modelcheck.verification.events import Event, Progressed, StageStarted
 from modelcheck.verification.lane import Arrays, Files, Lane
@@ -42,7 +42,25 @@ class SpeedStage:
                 )
                 continue
             yield from self._time(i, lane)
+        self._judge_without_evidence()
         self._warn_of_faster_targets()
+
+    def _judge_without_evidence(self) -> None:
+        """A limit that no target could be judged by is no pass."""
+        if self.checks:
+            return
+        for i, lane in enumerate(self.lanes):
+            target = lane.settings.target
+            if lane.alive and lane.simulated and self._request(i).required is not None:
+                self.checks[i] = Check(
+                    CheckKind.SPEED,
+                    target.name,
+                    Outcome.INCONCLUSIVE,
+                    f"{target.name}: the speed limit was not judged, because the OpenCL device "
+                    "is a CPU. Judge it on the GPU, or on a target that is a CPU.",
+                    Blame.TARGET,
+                    optional=target.optional,
+                )
 
     def _time(self, i: int, lane: Lane) -> Iterator[Event]:
         request = self._request(i)
