@@ -360,6 +360,12 @@ def _no_cv2(said: str, target: Target) -> Unsupported:
         remedy = "Install a numpy that fits into that interpreter's environment."
     else:
         remedy = "Install it there: pip install opencv-python-headless (4.12 to 5.0)."
+    if reason.startswith("ended with code"):
+        return Unsupported(
+            f"is no Python that answers: {printable(reason, 300)}",
+            where=target.python or "this interpreter",
+            remedy="Name a Python 3.8 or newer that has numpy and cv2.",
+        )
     module = "numpy" if "No module named 'numpy'" in reason else "cv2"
     return Unsupported(
         f"{module} cannot be imported: {printable(reason, 300)}",
