@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 
 from modelcheck.errors import OutputNotWritten
@@ -47,6 +48,27 @@ def test_an_exception_removes_it_too(temporary: Path) -> None:
     with pytest.raises(KeyboardInterrupt), Workspace():
         raise KeyboardInterrupt
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("living", [False, True], ids=["alone", "with a child in it"])
+def test_the_end_of_the_process_removes_what_an_interruption_made_it_forget(
+    temporary: Path, living: bool
+) -> None:
+    code = (
+        "import subprocess, sys, time; from modelcheck.process import Workspace; "
+        "path = Workspace().path; (path / 'model.onnx').touch(); "
+        "sleep = [sys.executable, '-c', 'import time; time.sleep(60)']; "
+        "child = subprocess.Popen(sleep, cwd=path) if 'True' in sys.argv else None; "
+        "print(child.pid if child else '', flush=True); sys.exit(143)"
+    )
+    environment = dict(os.environ, TMPDIR=str(temporary))
+    words = [sys.executable, "-c", code, str(living)]
+    done = subprocess.run(
+        words, env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 143, done.stderr
+    assert list(temporary.iterdir()) == []
+    assert not living or not psutil.pid_exists(int(done.stdout))
 
 
 def test_closing_twice_harms_no_later_file_of_this_process(temporary: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import os
 import re
 import shutil
+import signal
 import tempfile
+import threading
 from pathlib import Path
 
 import psutil
@@ -54,6 +57,28 @@ def _sweep(parent: Path) -> None:
         owner = _OWNER.match(folder.name)
         if owner and not psutil.pid_exists(int(owner[1])) and not _locked(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@atexit.register
+def _leave_nothing() -> None:
+    """Remove every folder of this process, and kill a child that still lives in one.
+
+    A signal's exception can come between any two instructions, also between the making of a
+    folder and the line that would have remembered it.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    folders = list(Path(tempfile.gettempdir()).glob(f"{_PREFIX}{os.getpid()}-*"))
+    if not folders:
+        return
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if Path(child.cwd()) in folders:
+                child.kill()
+                child.wait(timeout=5)
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _locked(folder: Path) -> bool:
