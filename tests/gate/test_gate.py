@@ -13,7 +13,9 @@ from modelcheck.judge import Blame, Outcome
 from modelcheck.model import Model, load
 from modelcheck.recipe import CheckKind, Judging, TargetSettings
 from modelcheck.targets import Target
-from modelcheck.testing.faults import EQUIVALENTS, FAULTS, Equivalent, Fault
+from modelcheck.testing.equivalents import EQUIVALENTS
+from modelcheck.testing.faults import FAULTS
+from modelcheck.testing.planting import Equivalent, Fault
 from modelcheck.verification import Plan, Verification, Verified, verify
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"

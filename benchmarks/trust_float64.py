@@ -1,0 +1,48 @@
+"""How far a candidate's outputs lie from the original's in float64: run in a child process."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from modelcheck.testing.float64 import Arrays, Float64
+
+COUNTS = 1e-5  # of an output's scale: a fault that moves no output by more is no fault
+
+
+def movement(original: Path, candidate: Path, data: Path, *, most: int | None = None) -> float:
+    """max |Δ| / max |y|, the largest over outputs and samples; y of all samples is the scale.
+
+    Stops at the first sample that shows a fault: from then on it is known to count. `most` bounds
+    the samples. Infinite for another shape or a value that is not finite.
+    """
+    samples, expected = _expected(original, data)
+    scales = {k: max(float(np.abs(y[k]).max(initial=0)) for y in expected) for k in expected[0]}
+    model, worst = Float64(onnx.load(candidate)), 0.0
+    for sample, before in list(zip(samples, expected, strict=True))[:most]:
+        after = model.run(sample)
+        worst = max(worst, *(_moved(before[k], after[k], scales[k]) for k in before))
+        if worst > COUNTS:
+            break
+    return worst
+
+
+def _moved(before: np.ndarray, after: np.ndarray, scale: float) -> float:
+    if before.shape != after.shape or not np.isfinite(after).all():
+        return np.inf
+    error = float(np.abs(after - before).max(initial=0))
+    return error / scale if scale else (np.inf if error else 0.0)
+
+
+@lru_cache(maxsize=1)
+def _expected(original: Path, data: Path) -> tuple[list[Arrays], list[Arrays]]:
+    """The samples, and what the original makes of them: once a model."""
+    with np.load(data) as arrays:
+        whole = {name: arrays[name] for name in arrays if name != "labels"}
+    count = min(len(array) for array in whole.values())
+    samples = [{k: a[i : i + 1] for k, a in whole.items()} for i in range(count)]
+    model = Float64(onnx.load(original))
+    return samples, [model.run(sample) for sample in samples]
