@@ -2,11 +2,12 @@
 
     python benchmarks/trust_equivalence.py --out rows.jsonl                  # all; hours
     python benchmarks/trust_equivalence.py --out rows.jsonl --models yolox_nano mnist_cntk_8
-    python benchmarks/trust_equivalence.py --out rows.jsonl --page docs/trust-equivalence.md
+    python benchmarks/trust_page.py --rows rows.jsonl --peers peers.jsonl    # the tables
 
 Every pair goes through `verify` with the exact claim, on cpu:new, every fourth on cpu:classic
 too (a model that one engine does not run: all on the other). Rows are appended to --out as they
-come; pairs whose row is there are not judged again, so an interrupted run goes on where it was.
+come; pairs whose row is there are not judged again, so an interrupted run goes on where it was,
+and several runs may share one file, each with its own models.
 A fault counts if float64 says that it moves an output by more than 1e-5 of its scale.
 """
 
@@ -32,29 +33,13 @@ from modelcheck.recipe import CheckKind, Judging, TargetSettings
 from modelcheck.targets import Target
 from modelcheck.verification import Plan, Verified, verify
 from modelcheck.verification.memory import Memory
-from trust_float64 import movement
-from trust_pairs import EQUIVALENT, ITSELF, Pair, Subject, pairs, subjects
+from trust_float64 import movement, on_cv2
+from trust_pairs import EQUIVALENT, FAULT, ITSELF, Pair, Subject, pairs, subjects
+from trust_rows import Row, read_rows
 from zoo import available
 
 _CLASSIC_EVERY = 4
 _JUDGING = Judging(checks=frozenset({CheckKind.EQUIVALENCE}))
-
-
-@dataclass(frozen=True)
-class Row:
-    """One pair, judged on one engine. `key` tells whether it was judged before."""
-
-    key: str
-    model: str
-    engine: str
-    sort: str
-    kind: str
-    seed: int
-    moved: float  # of the scale, in float64
-    outcome: str
-    check: str  # the worst one, of a verdict that is no pass
-    message: str
-    seconds: float
 
 
 def judged(subject: Subject, pair: Pair, engine: str, memory: Memory) -> tuple[str, str, str]:
@@ -77,9 +62,8 @@ def judged(subject: Subject, pair: Pair, engine: str, memory: Memory) -> tuple[s
 
 @dataclass
 class Bench:
-    """What a run shares: where rows go, what is there, and the child that knows float64."""
+    """What a run shares: a folder, the child that knows float64, and what is judged already."""
 
-    out: Path
     folder: Path
     float64: Executor
     memory: Memory
@@ -100,7 +84,7 @@ class Bench:
             if time.monotonic() > deadline_s:
                 return
             write_private(pair.candidate, candidate)
-            most = 1 if pair.sort == EQUIVALENT else None
+            most = None if pair.sort == FAULT else 1
             moved = self.float64.submit(movement, original, candidate, subject.data, most=most)
             for engine, key in keys.items():
                 start_s = time.monotonic()
@@ -108,9 +92,13 @@ class Bench:
                 taken_s = time.monotonic() - start_s
                 if pair.kind == ITSELF and outcome != Outcome.PASS:
                     refused.add(engine)  # the original itself cannot be judged there
+                alone = None
+                if pair.sort == EQUIVALENT and outcome == Outcome.FAIL:
+                    asked = (original, candidate, subject.data, engine)
+                    alone = self.float64.submit(on_cv2, *asked).result()
                 yield Row(
                     key, subject.name, engine, pair.sort, pair.kind, pair.seed, moved.result(),
-                    outcome, check, message, round(taken_s, 2),
+                    outcome, check, message, round(taken_s, 2), alone,
                 )  # fmt: skip
 
     def _on_all(self, pair: Pair, number: int) -> bool:
@@ -122,12 +110,6 @@ def _key(subject: Subject, pair: Pair, engine: str) -> str:
     return hashlib.sha256(json.dumps([*facts, pair.kind, pair.seed]).encode()).hexdigest()[:16]
 
 
-def read_rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    return [Row(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="rows are appended here")
@@ -135,7 +117,6 @@ def main() -> int:
     parser.add_argument("--seeds", nargs="*", type=int, default=[0])
     parser.add_argument("--samples", type=int, default=4)
     parser.add_argument("--budget-minutes", type=float, default=600.0)
-    parser.add_argument("--page", type=Path, help="write the tables of all rows here")
     asked = parser.parse_args()
     if not available():
         print("skipped: ../shared/models is absent")
@@ -143,23 +124,19 @@ def main() -> int:
     # In float64 a second thread gains little, and loses much where the cores are busy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     deadline_s = time.monotonic() + 60 * asked.budget_minutes
-    done = {row.key for row in read_rows(asked.out)}
     with (
         tempfile.TemporaryDirectory() as folder,
         ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as float64,
         asked.out.open("a", encoding="utf-8") as out,
     ):
         memory = Memory(Path(folder) / "memory")
-        bench = Bench(asked.out, Path(folder), float64, memory, done)
         for subject in subjects(Path(folder), asked.models, asked.samples):
+            done = {row.key for row in read_rows(asked.out)}  # others may be writing too
+            bench = Bench(Path(folder), float64, memory, done)
             for row in bench.run(subject, asked.seeds, deadline_s):
                 out.write(json.dumps(asdict(row)) + "\n")
                 out.flush()
                 print(_line(row), file=sys.stderr, flush=True)
-    if asked.page is not None:
-        from trust_page import render
-
-        asked.page.write_text(render(read_rows(asked.out)), encoding="utf-8")
     return 0
 
 

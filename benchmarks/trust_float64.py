@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import onnx
 
 from modelcheck.testing.float64 import Arrays, Float64
 
+_BARE = Path(__file__).with_name("trust_bare_cv2.py")
 COUNTS = 1e-5  # of an output's scale: a fault that moves no output by more is no fault
 
 
@@ -28,6 +32,24 @@ def movement(original: Path, candidate: Path, data: Path, *, most: int | None = 
         if worst > COUNTS:
             break
     return worst
+
+
+def on_cv2(original: Path, candidate: Path, data: Path, engine: str) -> float:
+    """How far OpenCV's own answer for a candidate lies from the original's in float64.
+
+    On the first sample, by a script that knows nothing of modelcheck; infinite where it dies.
+    """
+    _, expected = _expected(original, data)
+    scales = {k: max(float(np.abs(y[k]).max(initial=0)) for y in expected) for k in expected[0]}
+    out = candidate.with_name("on-cv2.npz")
+    command = [sys.executable, _BARE, candidate, engine, data, out, *scales]
+    if subprocess.run(list(map(str, command)), check=False, capture_output=True).returncode:
+        return math.inf
+    with np.load(out) as found:
+        return max(
+            _moved(y, found[k].reshape(y.shape) if found[k].size == y.size else found[k], scales[k])
+            for k, y in expected[0].items()
+        )
 
 
 def _moved(before: np.ndarray, after: np.ndarray, scale: float) -> float:

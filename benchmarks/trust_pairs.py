@@ -16,14 +16,26 @@ from modelcheck.model import Model, load
 from modelcheck.recipe import DataSettings, Recipe, parse_step
 from modelcheck.testing.equivalents import EQUIVALENTS
 from modelcheck.testing.faults import FAULTS
+from trust_cv2 import traps
 from zoo import zoo
 
-FAULT, EQUIVALENT = "fault", "equivalent"
+FAULT, EQUIVALENT, TRAP = "fault", "equivalent", "cv2 only"
 ITSELF = "itself"  # the equivalent that is no rewrite: shows that the original can be judged at all
 _FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 _DIGITS = ("digits_resnet", "digits_depthwise", "digits_twohead", "digits_mlp", "digits_vit")
 _QUANTIZED = ("digits_resnet", "mnist_cntk_8", "winml_cifar_cnn")
 _CALIBRATING = 16
+_TRAPS = 5  # nets of each trap
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One candidate for a subject: a planted fault, an equivalent form or a trap."""
+
+    sort: str
+    kind: str
+    seed: int
+    candidate: Model
 
 
 @dataclass(frozen=True)
@@ -35,20 +47,11 @@ class Subject:
     samples: Samples
     data: Path  # the same samples as an npz
     engines: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Pair:
-    """One candidate for a subject: a planted fault or an equivalent form."""
-
-    sort: str
-    kind: str
-    seed: int
-    candidate: Model
+    trap: Pair | None = None  # where the net was made for one pair
 
 
 def subjects(folder: Path, names: Sequence[str], count: int) -> Iterator[Subject]:
-    """The fixtures, the models of ../shared/models, and some of either quantized."""
+    """The fixtures, the models of ../shared/models, some of either quantized, and traps."""
     for name in _DIGITS:
         if not names or name in names:
             data = DataSettings(path=_FIXTURES / "digits_test.npz", count=count)
@@ -56,6 +59,8 @@ def subjects(folder: Path, names: Sequence[str], count: int) -> Iterator[Subject
     for name in _QUANTIZED:
         if not names or f"{name} int8" in names:
             yield _quantized(name, folder, count)
+    if not names or TRAP in names:
+        yield from _traps(folder, count)
     for found in zoo():
         engines = tuple(e for e in ("new", "classic") if found.expected(e) == "ok")
         if (names and found.name not in names) or not engines:
@@ -65,6 +70,10 @@ def subjects(folder: Path, names: Sequence[str], count: int) -> Iterator[Subject
 
 def pairs(subject: Subject, seeds: Sequence[int]) -> Iterator[Pair]:
     """Everything that can be planted: all kinds, with each seed."""
+    if subject.trap is not None:
+        yield Pair(EQUIVALENT, ITSELF, 0, subject.model)
+        yield subject.trap
+        return
     for seed in seeds:
         for number, equivalent in enumerate(EQUIVALENTS):
             if equivalent.name == ITSELF and seed != seeds[0]:
@@ -88,7 +97,7 @@ def _subject(
     name: str, model: Model, data: DataSettings, folder: Path, engines: tuple[str, ...]
 ) -> Subject:
     """Decodes the samples once: images become arrays that open in no time."""
-    path = folder / f"{name.replace(' ', '-')}.samples.npz"
+    path = folder / f"{name.replace(' ', '-').replace('/', '-')}.samples.npz"
     opened = open_samples(
         data.path, model.signature, preprocessing=data.preprocessing, shapes=data.shapes,
         count=data.count,
@@ -97,6 +106,15 @@ def _subject(
     np.savez(path, **{k: np.concatenate([a[k] for a in arrays]) for k in arrays[0]})
     samples = open_samples(path, model.signature, count=data.count)
     return Subject(name, model, samples, path, engines)
+
+
+def _traps(folder: Path, count: int) -> Iterator[Subject]:
+    for trap, seed in traps(_TRAPS):
+        original, candidate = trap.models(seed)
+        name = f"{trap.name}, {trap.engine}, {seed}"
+        data = DataSettings(count=count)
+        subject = _subject(name, original, data, folder, (trap.engine,))
+        yield replace(subject, trap=Pair(TRAP, trap.name, seed, candidate))
 
 
 def _quantized(name: str, folder: Path, count: int) -> Subject:
