@@ -18,6 +18,7 @@ from modelcheck.errors import InvalidInput, Unsupported
 from modelcheck.judge import (
     Blame,
     Check,
+    ComparisonEvidence,
     EquivalenceCase,
     EquivalenceEvidence,
     NoiseFloor,
@@ -36,6 +37,7 @@ from modelcheck.transforms import Claim
 from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally, class_outputs, made_by, stream
 from modelcheck.verification.events import Event, Progressed, StageStarted, Verified, Warned
+from modelcheck.verification.in_reference import check_in_reference, drift_in_reference
 from modelcheck.verification.lane import Arrays, Files, Lane
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
@@ -77,6 +79,7 @@ class _Run:
     kept_inputs: list[Arrays] = field(default_factory=list)
     speeds: dict[int, SpeedEvidence] = field(default_factory=dict)
     recalled: tuple[str, ...] = ()
+    reference_drift: ComparisonEvidence | None = None  # of the candidate, in onnxruntime
 
     def __post_init__(self) -> None:
         self.files = self._write_files()
@@ -264,6 +267,21 @@ class _Run:
             if lane.alive and kept:  # last, because it is the likeliest to end the processes
                 self._add(i, probes.check_concurrent(lane, kept))
             yield Progressed(i + 1)
+        for i, tally in self.tallies.items():  # last, because the candidate may end the reference
+            if tally.samples:
+                self._add(i, self._in_reference(reference, i, self.checks[i][0]))
+
+    def _in_reference(self, reference: Reference, i: int, judged: Check) -> Check | None:
+        """Once for all targets: what onnxruntime says of the candidate depends on none of them."""
+        plan = self.plan
+        exact = plan.claim is Claim.EXACT and plan.targets[i].limits.equivalence is None
+        if plan.candidate is None or not exact or judged.outcome is not Outcome.PASS:
+            return None
+        if self.reference_drift is None:
+            kept = self.tallies[i].kept
+            drift = drift_in_reference(reference, plan.candidate, kept, self.workspace)
+            self.reference_drift = drift
+        return check_in_reference(self.reference_drift, judged)
 
     def _before_saturation(self, reference: Reference, i: int, judged: Check) -> Check | None:
         plan, lane = self.plan, self.lanes[i]
