@@ -15,7 +15,7 @@ from modelcheck.recipe import CheckKind, Judging, TargetSettings
 from modelcheck.targets import Target
 from modelcheck.testing.equivalents import EQUIVALENTS
 from modelcheck.testing.faults import FAULTS
-from modelcheck.testing.planting import Equivalent, Fault
+from modelcheck.testing.planting import Rewriting
 from modelcheck.verification import Plan, Verification, Verified, verify
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
@@ -37,33 +37,26 @@ def judged(name: str, candidate: Model) -> Verification:
     return last.result
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_planted_fault_is_rejected_and_blamed_on_the_candidate(name: str, fault: Fault) -> None:
-    faulty = fault.plant(original(name), np.random.default_rng(5))
-    if faulty is None:
-        pytest.skip(f"{name} has nothing for '{fault.name}'")
-    result = judged(name, faulty)
-    for target in result.targets:
+def made(number: int, rewriting: Rewriting) -> tuple[str, Model]:
+    """A model that has what the rewriting needs, and what became of it; the models take turns."""
+    for turn in range(len(MODELS)):
+        name = MODELS[(number + turn) % len(MODELS)]
+        candidate = rewriting(original(name), np.random.default_rng(5))
+        if candidate is not None:
+            return name, candidate
+    pytest.skip("no fixture has what it needs; benchmarks/trust_equivalence.py has real models")
+
+
+@pytest.mark.parametrize("number", range(len(FAULTS)), ids=lambda n: FAULTS[n].name)
+def test_a_planted_fault_is_rejected_and_blamed_on_the_candidate(number: int) -> None:
+    name, faulty = made(number, FAULTS[number].plant)
+    for target in judged(name, faulty).targets:
         assert target.outcome is Outcome.FAIL, target.checks
         assert {c.blame for c in target.checks if c.outcome is Outcome.FAIL} == {Blame.TRANSFORM}
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("rewrite", EQUIVALENTS, ids=lambda rewrite: rewrite.name)
-def test_an_equivalent_rewrite_is_accepted(name: str, rewrite: Equivalent) -> None:
-    same = rewrite.rewrite(original(name), np.random.default_rng(5))
-    if same is None:
-        pytest.skip(f"{name} has nothing for '{rewrite.name}'")
+@pytest.mark.parametrize("number", range(len(EQUIVALENTS)), ids=lambda n: EQUIVALENTS[n].name)
+def test_an_equivalent_rewrite_is_accepted(number: int) -> None:
+    name, same = made(number, EQUIVALENTS[number].rewrite)
     result = judged(name, same)
     assert result.outcome is Outcome.PASS, [check.message for check in result.checks]
-
-
-def test_every_fault_and_every_rewrite_applies_to_some_model() -> None:
-    random = np.random.default_rng
-    for fault in FAULTS:
-        assert any(fault.plant(original(m), random(5)) is not None for m in MODELS), fault.name
-    for rewrite in EQUIVALENTS:
-        assert any(rewrite.rewrite(original(m), random(5)) is not None for m in MODELS), (
-            rewrite.name
-        )
