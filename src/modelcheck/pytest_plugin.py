@@ -59,8 +59,9 @@ class PolicyFile(pytest.File):
         items: list[pytest.Item] = []
         for number, settings in enumerate(recipe.targets):
             kinds = ["equivalence"] if recipe.judging.equivalence else []
-            if recipe.judging.speed and settings.limits.speed_ratio_required() is not None:
-                kinds.append("speed")
+            if recipe.judging.speed:
+                kinds += ["speed"] if settings.limits.speed_ratio_required() is not None else []
+                kinds += [budget.key for budget in settings.limits.budgets]
             for kind in kinds:
                 name = f"{model}[{settings.target.name}-{kind}]"
                 items.append(
@@ -160,7 +161,12 @@ class _Unusable(pytest.Item):
 
 def _relevant(result: TargetResult, kind: str) -> list[Check]:
     """The checks that an item stands for; a target that does not run at all fails each of them."""
-    own = [c for c in result.checks if (c.kind == "speed") == (kind == "speed")]
+    from modelcheck.judge.budgets import is_speed
+
+    if is_speed(kind):
+        own = [c for c in result.checks if c.kind == kind]
+    else:
+        own = [c for c in result.checks if not is_speed(c.kind)]
     return own or [c for c in result.checks if c.kind == "runs"]
 
 

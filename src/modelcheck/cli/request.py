@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import Enum
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ from modelcheck.cli.options import DataOptions, ImageOptions, LimitOptions, RunO
 from modelcheck.data import Preprocessing
 from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.judge import EquivalenceLimit, Limits, limit_of, parse_fraction, parse_limit
+from modelcheck.judge.budgets import declared_budgets, overlaid
 from modelcheck.process import ChildLimits
 from modelcheck.recipe import (
     Baseline,
@@ -92,6 +93,7 @@ def _targets(
         targets = tuple(TargetSettings(Target.parse(t), shared) for t in limits.target)
     equivalence = _equivalence(limits)
     slowdown, fallback = limits.max_slowdown, limits.max_fallback
+    budgets = declared_budgets(asdict(limits))
     return tuple(
         replace(
             t,
@@ -106,6 +108,7 @@ def _targets(
                 max_fallback=t.limits.max_fallback
                 if fallback is None
                 else parse_fraction(fallback, key="--max-fallback"),
+                budgets=overlaid(t.limits.budgets, budgets),
             ),
         )
         for t in targets

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from modelcheck import units
 from modelcheck.data import Preprocessing
 from modelcheck.errors import ModelcheckError, UsageError, printable
 from modelcheck.judge import EquivalenceLimit, Limits, limit_of, parse_fraction, parse_limit
+from modelcheck.judge.budgets import declared_budgets, overlaid
 from modelcheck.recipe import schema
 from modelcheck.recipe.findings import usage_error
 from modelcheck.recipe.settings import DataSettings, Judging, ModelPair, Recipe, TargetSettings
@@ -22,7 +23,8 @@ from modelcheck.targets import Target
 from modelcheck.transforms import Transform
 
 _MAX_BYTES = 1 << 20
-_UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+# A time budget without a unit is in seconds; in a latency, 'm' would be a slip for 'ms'.
+_UNITS_S = {**units.SECONDS, "m": 60.0, "": 1.0}
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -50,9 +52,8 @@ def parse_recipe(text: str, *, file: Path) -> Recipe:
 
 def parse_duration(text: float | str, *, key: str) -> float:
     """60, '90s', '2min' -> seconds; positive."""
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*(ms|s|min|m|h)?\s*", str(text))
     try:
-        seconds = float(match[1]) * _UNITS_S[match[2] or "s"] if match else 0.0
+        seconds = units.quantity(str(text), _UNITS_S)
     except ValueError:
         seconds = 0.0
     if not (math.isfinite(seconds) and seconds > 0):
@@ -75,6 +76,7 @@ def limits_of(table: schema.LimitKeys, inherited: Limits = Limits()) -> Limits: 
         min_speedup=inherited.min_speedup if table.min_speedup is None else table.min_speedup,
         max_slowdown=inherited.max_slowdown if slowdown is None else slowdown,
         max_fallback=inherited.max_fallback if fallback is None else fallback,
+        budgets=overlaid(inherited.budgets, declared_budgets(table.model_dump())),
     )
 
 

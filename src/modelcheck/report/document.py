@@ -19,6 +19,8 @@ import numpy as np
 
 from modelcheck.data import SplitSamples
 from modelcheck.judge import Outcome, exit_code
+from modelcheck.judge.absolute import BudgetEvidence
+from modelcheck.judge.budgets import is_speed
 from modelcheck.model import Model, wire
 from modelcheck.process.machine import processor
 from modelcheck.recipe import Candidate, CheckKind, Recipe, Step
@@ -66,7 +68,7 @@ class Report:
         """The kinds of checks that this run judged."""
         kinds = {check.kind for check in self.verification.checks}
         judged = [CheckKind.EQUIVALENCE] if self.verification.judges_equivalence else []
-        return tuple(judged + ([CheckKind.SPEED] if CheckKind.SPEED in kinds else []))
+        return tuple(judged + ([CheckKind.SPEED] if any(map(is_speed, kinds)) else []))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for json.dumps(..., allow_nan=False): no NaN literal."""
@@ -98,6 +100,7 @@ class Report:
             },
             "targets": [_target(t) for t in verification.targets],
             "warnings": list(verification.warnings),
+            "earlier_runs": verification.plan.earlier.count,
             "machine": machine(),
             "versions": {name: metadata.version(name) for name in _LIBRARIES},
             "seconds": self.seconds,
@@ -204,6 +207,9 @@ def _target(target: TargetResult) -> dict[str, Any]:
         ],
         "equivalence": plain(target.equivalence),
         "speed": plain(target.speed),
+        "budgets": [
+            plain(c.evidence) for c in target.checks if isinstance(c.evidence, BudgetEvidence)
+        ],
         "native_log": target.native_log,
     }
 

@@ -21,7 +21,9 @@ from modelcheck.judge import (
     SpeedEvidence,
     gravest,
 )
+from modelcheck.judge.budgets import is_speed
 from modelcheck.recipe import Candidate, CheckKind, Step
+from modelcheck.report import budgets
 from modelcheck.report.document import ModelFacts, Report
 from modelcheck.targets import listed_layers
 from modelcheck.verification import TargetResult
@@ -50,7 +52,9 @@ def print_report(report: Report, console: Console) -> None:
     _print_models(report, console)
     console.print()
     console.print(_equivalences(report))
-    for table in (_outputs(verification.targets), _speeds(report)):
+    for table in (
+        _outputs(verification.targets), _speeds(report), budgets.budgets(report)
+    ):  # fmt: skip
         if table.row_count:
             console.print()
             console.print(table)
@@ -60,6 +64,7 @@ def print_report(report: Report, console: Console) -> None:
         *_recalled(verification.targets),
         *_accuracies(verification.targets),
         *_passing(verification.targets),
+        *budgets.machine(report),
     ):
         console.print(line)
     for warning in verification.warnings:
@@ -206,7 +211,7 @@ def _equivalences(report: Report) -> Table:
         cells = [target.settings.target.name, _ran_on(target)]
         if agreement:
             cells.append(_agreement(_agreements(target)))
-        checks = [check for check in target.checks if check.kind != CheckKind.SPEED]
+        checks = [check for check in target.checks if not is_speed(check.kind)]
         table.add_row(*cells, *_errors(target.equivalence), _verdict(target, checks))
     return table
 

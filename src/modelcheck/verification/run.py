@@ -139,8 +139,8 @@ class _Run:
         stage = SpeedStage(plan, self.files, self.lanes, self.kept_inputs)
         yield from stage.run()
         self.speeds = stage.speeds
-        for i, check in stage.checks.items():
-            self._add(i, check)
+        for i, checks in stage.checks.items():
+            self.checks[i] += checks
         self.warnings += stage.warnings
 
     def result(self, seconds: float) -> Verification:
