@@ -12,6 +12,7 @@ from toml_text import toml
 from modelcheck.data import Preprocessing
 from modelcheck.errors import UsageError
 from modelcheck.judge import Limits, parse_limit
+from modelcheck.judge.budgets import KINDS, Budget
 from modelcheck.recipe import (
     Baseline,
     CheckKind,
@@ -37,6 +38,10 @@ def error_of(text: str) -> UsageError:
     return caught.value
 
 
+def budgets(bounds: tuple[float, ...]) -> tuple[Budget, ...]:
+    return tuple(Budget(key, y) for key, y in zip(KINDS, bounds, strict=True))
+
+
 class TestAccepted:
     def test_every_key_reaches_the_recipe(self) -> None:
         recipe = parse_recipe(toml(COMPLETE), file=FILE)
@@ -56,11 +61,17 @@ class TestAccepted:
         )  # fmt: skip
         assert [s.name for s in recipe.steps] == ["quantize-weights", "identity"]
         assert recipe.steps[0].options["per_channel"] is False
+        shared = (0.02, 0.03, 0.04, 30.0, 1.0, float(1 << 30), 2e7)
+        own = (0.01, 0.012, 0.015, 60.0, 0.3, float(200 << 20), 1e7)
         assert recipe.targets == (
             TargetSettings(
                 Target(Device.CPU, Engine.CLASSIC, 2, "/where/cv4/bin/python", True),
                 Limits(
-                    parse_limit("min-sqnr=25"), min_speedup=1.5, max_slowdown=0.2, max_fallback=0.1
+                    parse_limit("min-sqnr=25"),
+                    min_speedup=1.5,
+                    max_slowdown=0.2,
+                    max_fallback=0.1,
+                    budgets=budgets(shared),
                 ),
             ),
             TargetSettings(
@@ -70,11 +81,18 @@ class TestAccepted:
                     min_speedup=1.1,
                     max_slowdown=0.03,
                     max_fallback=0.05,
+                    budgets=budgets(own),
                 ),
             ),
             TargetSettings(
                 Target(),
-                Limits(parse_limit("min-agreement=0.9|min-sqnr=20,max-error=0.5"), 1.1, 0.2, 0.1),
+                Limits(
+                    parse_limit("min-agreement=0.9|min-sqnr=20,max-error=0.5"),
+                    1.1,
+                    0.2,
+                    0.1,
+                    budgets(shared),
+                ),
             ),
         )
         assert recipe.judging == Judging(Claim.LOSSY, frozenset(CheckKind), Baseline.BEST, 120.0)

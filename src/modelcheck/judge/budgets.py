@@ -121,7 +121,7 @@ def check_consistent(budgets: Iterable[Budget]) -> None:
         found[budget.key] = budget
     percentiles = [found[key] for key in _PERCENTILES if key in found]
     for lower, higher in itertools.pairwise(percentiles):
-        # The other way round they may overlap: a p50 of 20 ms says nothing beside a p99 of 15 ms.
+        # Beside a p99 of at most 15 ms, a p50 of at most 20 ms says nothing: one is a slip.
         if higher.bound < lower.bound:
             raise UsageError(
                 f"{higher.describe()} contradicts {lower.describe()}: a "

@@ -64,9 +64,10 @@ def print_report(report: Report, console: Console) -> None:
         *_recalled(verification.targets),
         *_accuracies(verification.targets),
         *_passing(verification.targets),
-        *budgets.machine(report),
     ):
         console.print(line)
+    for line in budgets.machine(report):
+        console.print(line, soft_wrap=True)
     for warning in verification.warnings:
         console.print(Text.assemble(("WARNING ", "yellow"), warning), soft_wrap=True)
 
