@@ -58,6 +58,24 @@ max-slowdown = "90%"
     assert len(list(cases)) == 6
 
 
+def test_each_budget_is_an_item_of_its_own(project: pytest.Pytester) -> None:
+    _policy(
+        project,
+        _DATA
+        + """
+[[models]]
+original = "digits_mlp.onnx"
+
+[limits]
+max-p50 = "10s"
+max-file-size = "1kB"
+""",
+    )
+    result = project.runpytest_subprocess("--junitxml=out.xml")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*max-file-size*", "*FAIL: *file size *at most 1000 B*"])
+
+
 def test_a_candidate_that_is_another_model_fails_with_the_outcome_first(
     project: pytest.Pytester,
 ) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from modelcheck.errors import ContainedFailure, Unsupported
 from modelcheck.judge import Blame, Check, Outcome, SpeedEvidence, judge_speed, measure_speed
 from modelcheck.judge.absolute import BudgetCase, judge_budget
-from modelcheck.judge.budgets import Budget, Of
+from modelcheck.judge.budgets import KINDS, Budget, Of
 from modelcheck.model import Model, wire
 from modelcheck.recipe import Baseline, CheckKind, TargetSettings
 from modelcheck.targets import Target
@@ -21,7 +21,6 @@ from modelcheck.verification.timing import Timer, TimingRequest, original_latenc
 
 _FASTER_ELSEWHERE = 1.1
 _FRESH_SHARE = 0.5  # of the time budget, where there are budgets for fresh processes
-_NAMES = {CheckKind.SPEED.value: "the speed limit"}
 
 
 @dataclass
@@ -55,13 +54,14 @@ class SpeedStage:
 
     def _judge_without_evidence(self) -> None:
         """A limit that no target could be judged by is no pass."""
-        if any(check.evidence is not None for checks in self.checks.values() for check in checks):
+        found = (check for checks in self.checks.values() for check in checks)
+        if any(not _is_exact(check.kind) for check in found):
             return
         for i, lane in enumerate(self.lanes):
             limits, target = lane.settings.limits, lane.settings.target
             if not lane.alive or not lane.simulated:
                 continue
-            kinds = [budget.key for budget in limits.budgets if budget.kind.of is not Of.FILE]
+            kinds = [budget.key for budget in limits.budgets if not _is_exact(budget.key)]
             if self._request(i).required is not None:
                 kinds.insert(0, CheckKind.SPEED)
             self.checks[i] += [
@@ -69,7 +69,7 @@ class SpeedStage:
                     kind,
                     target.name,
                     Outcome.INCONCLUSIVE,
-                    f"{target.name}: {_NAMES.get(kind, kind)} was not judged, because the OpenCL "
+                    f"{target.name}: the {kind} limit was not judged, because the OpenCL "
                     "device is a CPU. Judge it on the GPU, or on a target that is a CPU.",
                     Blame.TARGET,
                     optional=target.optional,
@@ -194,6 +194,11 @@ class SpeedStage:
             self.warnings.append(
                 f"{here.name}: the original is {ratio:.2f}x as fast on {best.name}{hint}."
             )
+
+
+def _is_exact(kind: str) -> bool:
+    """Whether a check needs no timing."""
+    return kind in KINDS and KINDS[kind].of is Of.FILE
 
 
 def file_bytes(model: Model) -> int:

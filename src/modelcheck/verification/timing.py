@@ -116,16 +116,15 @@ class Timer:
         request = self.request
         of_round = budget.kind.of is Of.ROUND
         candidate, original = self._rates() if of_round else self._calls()
-        alone = request.files.candidate is None
-        first = first_ready(self.blocks, WORKERS)
-        blocks = len(self.blocks) + 1 if first is None else first
+        blocks = first_ready(self.blocks, WORKERS)
+        values_of_a_block = len(candidate) / max(1, len(self.blocks))
         return BudgetCase(
             target=request.settings.target.name,
             budget=budget,
             values=candidate,
             original=original,
-            alone=alone,
-            first=blocks // WORKERS if of_round else blocks * (4 if alone else 2),
+            alone=request.files.candidate is None,
+            first=len(candidate) + 1 if blocks is None else round(blocks * values_of_a_block),
             checks=max(1, request.checks),
             stopped=self.stopped,  # type: ignore[arg-type]
             fitness=self.fitness(),
