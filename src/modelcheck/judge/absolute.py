@@ -42,9 +42,8 @@ class BudgetCase:
     alone: bool = False
     first: int = 1  # nothing is decided by fewer values
     checks: int = 1  # budgets in this run: FAIL is corrected for their number
-    stopped: Literal["decided", "time", "blocks"] = "decided"
     fitness: Fitness | None = None  # None where time is not what is measured
-    band: Band | None = None  # of the original's medians in earlier runs on this machine
+    band: Band | None = None  # of the original's median calls in earlier runs on this machine
     optional: bool = False
 
 
@@ -126,10 +125,8 @@ def _doubt(case: BudgetCase, decision: str | None) -> str:
     show = case.budget.kind.show
     if case.band is not None:
         here, (low, high) = median(case.original), case.band
-        slower = here < low if case.budget.kind.at_least else here > high
-        faster = here > high if case.budget.kind.at_least else here < low
-        if (decision == "fail" and slower) or (decision == "pass" and faster):
-            way = "slower" if slower else "faster"
+        if (decision == "fail" and here > high) or (decision == "pass" and here < low):
+            way = "slower" if here > high else "faster"
             return (
                 f"the original is {way} here ({show(here)}) than in earlier runs on this machine "
                 f"({show(low)} to {show(high)})"
@@ -155,6 +152,7 @@ def _message(
     if not case.alone and kind.of is not Of.FILE:
         reading += f" (the original: {kind.show(evidence.original)})"
     limit = f"{'at least' if kind.at_least else 'at most'} {kind.show(budget.bound)}"
+    limit += f" ({budget.bound:,.0f} bytes)" if kind.of is Of.FILE else ""
     sentences = {
         Outcome.PASS: [f"{reading}, {limit} is required"],
         Outcome.FAIL: [f"{reading}, and {limit} is required", _what_would_pass(case, evidence)],
@@ -173,7 +171,7 @@ def _message(
 
 def _reading(of: Of, evidence: BudgetEvidence, show: Callable[[float], str]) -> str:
     if of is Of.FILE:
-        return str(show(evidence.value))
+        return f"{show(evidence.value)} ({evidence.value:,.0f} bytes)"
     noun = {Of.CALL: "call", Of.ROUND: "round", Of.PROCESS: "fresh start"}[of]
     many = units.plural(evidence.values, noun)
     return f"{show(evidence.value)} {interval_text(evidence, show)} by {many}"

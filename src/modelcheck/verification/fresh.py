@@ -46,7 +46,6 @@ class FreshStarts:
     checks: int
     budget_s: float
     limits: ChildLimits
-    stopped: str = "decided"
     _candidate: list[_Life] = field(default_factory=list)
     _original: list[_Life] = field(default_factory=list)
 
@@ -58,13 +57,9 @@ class FreshStarts:
                 self._original.append(self._live(self.files.original))
             self._candidate.append(self._live(self.files.candidate or self.files.original))
             yield len(self._candidate)
-            if all(budget_decided(self.case(budget)) for budget in self.budgets):
-                return
-            if time.monotonic() - begin_s > self.budget_s:
-                self.stopped = "time"
-                return
-            if len(self._candidate) >= _MOST_PROCESSES:
-                self.stopped = "blocks"
+            decided = all(budget_decided(self.case(budget)) for budget in self.budgets)
+            over = time.monotonic() - begin_s > self.budget_s
+            if decided or over or len(self._candidate) >= _MOST_PROCESSES:
                 return
 
     def case(self, budget: Budget, fitness: Fitness | None = None) -> BudgetCase:
@@ -79,7 +74,6 @@ class FreshStarts:
             alone=alone,
             first=_LEAST_PROCESSES,
             checks=max(1, self.checks),
-            stopped=self.stopped,  # type: ignore[arg-type]
             fitness=fitness if budget.key == "max-first-inference" else None,
             optional=self.settings.target.optional,
         )

@@ -126,7 +126,6 @@ class Timer:
             alone=request.files.candidate is None,
             first=len(candidate) + 1 if blocks is None else round(blocks * values_of_a_block),
             checks=max(1, request.checks),
-            stopped=self.stopped,  # type: ignore[arg-type]
             fitness=self.fitness(),
             optional=request.settings.target.optional,
         )
