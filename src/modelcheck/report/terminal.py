@@ -213,7 +213,8 @@ def _equivalences(report: Report) -> Table:
         if agreement:
             cells.append(_agreement(_agreements(target)))
         checks = [check for check in target.checks if not is_speed(check.kind)]
-        table.add_row(*cells, *_errors(target.equivalence), _verdict(target, checks))
+        verdict = _verdict(target, checks) if checks else Text("not judged", style="dim")
+        table.add_row(*cells, *_errors(target.equivalence), verdict)
     return table
 
 
