@@ -337,7 +337,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("timing.jsonl"))
     parser.add_argument("--quiet", action="store_true", help="without the load process")
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.table and asked.truth is None:
+        parser.error("--table needs --truth: measure it with --calibrate")
+    return asked
 
 
 if __name__ == "__main__":
