@@ -191,10 +191,11 @@ def decide(files: Files, ratio: str, *, seed: int) -> Run:
 
 
 def burn(seed: int) -> None:
-    """Sort and multiply in random phases, at work about half of the time. Until killed."""
+    """Sort and multiply in random phases, at work about half of the time, while a parent lives."""
+    parent = os.getppid()
     phases = random.Random(seed)
     array = np.random.default_rng(seed).normal(size=(400, 400))
-    while True:
+    while os.getppid() == parent:
         until_s = time.monotonic() + phases.expovariate(1 / 0.5)
         while time.monotonic() < until_s:
             np.sort(array @ array, axis=None)
