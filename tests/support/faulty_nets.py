@@ -384,11 +384,6 @@ def _one(
     return make
 
 
-def _without_shape() -> Model:
-    g = Graph(1, 3, 8, 8)
-    return g.model(g.op("Relu", "x"), rank=None)
-
-
 def _shape_of(*sizes: int | str) -> Make:
     def make() -> Model:
         g = Graph(*sizes)
@@ -514,9 +509,6 @@ CASES: dict[str, Case] = {
     "pad-negative": Case(_pad(-1), _slice(0, 7, 1), _pad(1)),
     "only-new": Case(_normalized("LpNormalization"), None, _normalized("Softmax")),
     "cast-to-float16": Case(_cast(activations=True), _cast(activations=False), _one("Relu", 1, 8)),
-    "output-without-shape": Case(
-        _without_shape, _one("Relu", 1, 3, 8, 8), _one("Relu", "n", 3, 8, 8)
-    ),
     "output-of-rank-1": Case(
         _one("ReduceMean", 2, 3, 4, 4, rank=1, **_AXES), None,
         _one("ReduceMean", 2, 3, 4, 4, rank=2, axes=[2, 3], keepdims=0),

@@ -135,9 +135,9 @@ class Graph:
         weight = self.constant(self.normal(*shape, fan_in=int(np.prod(shape[1:]))))
         return self.op("Conv", x, weight, kernel_shape=shape[2:], **attributes)
 
-    def model(self, *outputs: str, rank: int | None = 4, dtype: int = TensorProto.FLOAT) -> Model:
-        """The model of all nodes; its outputs declare their rank (None: nothing), and no sizes."""
-        sizes = None if rank is None else [f"d{i}" for i in range(rank)]
+    def model(self, *outputs: str, rank: int = 4, dtype: int = TensorProto.FLOAT) -> Model:
+        """The model of all nodes; its outputs declare their rank, and no sizes."""
+        sizes = [f"d{i}" for i in range(rank)]
         x = helper.np_dtype_to_tensor_dtype(np.dtype(self.dtype))
         graph = helper.make_graph(
             self.nodes, "g",

@@ -30,11 +30,6 @@ def int64_inputs(scene: Scene) -> list[str]:
     return [s.name for s in scene.model.signature.inputs if s.dtype.name in ("int64", "uint64")]
 
 
-def outputs_without_shape(scene: Scene) -> list[str]:
-    """Outputs that declare not even their rank."""
-    return [s.name for s in scene.model.signature.outputs if s.shape is None]
-
-
 def outputs_of_rank_1(scene: Scene) -> list[str]:
     specs = scene.model.signature.outputs
     return [s.name for s in specs if s.shape is not None and len(s.shape) == 1]

@@ -250,11 +250,6 @@ PATTERNS = (
     ),
     # Shapes and sizes.
     Pattern(
-        "output-without-shape", "an output that declares no shape",
-        ALL, _FAILS, "Let the output declare its rank, if only with names for its sizes.",
-        m.outputs_without_shape,
-    ),
-    Pattern(
         "output-of-rank-1", "an output of one dimension: given as two",
         (V4,), _WRONG, "Use OpenCV 5, or give the output two dimensions.", m.outputs_of_rank_1,
     ),

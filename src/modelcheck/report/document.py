@@ -24,7 +24,7 @@ from modelcheck.judge.budgets import is_speed
 from modelcheck.model import Model, wire
 from modelcheck.process.machine import processor
 from modelcheck.recipe import Candidate, CheckKind, Recipe, Step
-from modelcheck.verification import TargetResult, Verification
+from modelcheck.verification import KnownFault, TargetResult, Verification
 
 SCHEMA = "modelcheck.report/1"
 _LIBRARIES = ("onnx", "onnx-ir", "onnxruntime", "numpy", "scipy")
@@ -205,12 +205,28 @@ def _target(target: TargetResult) -> dict[str, Any]:
             }
             for check in target.checks
         ],
+        "known_faults": [_known(fault) for fault in target.known],
         "equivalence": plain(target.equivalence),
         "speed": plain(target.speed),
         "budgets": [
             plain(c.evidence) for c in target.checks if isinstance(c.evidence, BudgetEvidence)
         ],
         "native_log": target.native_log,
+    }
+
+
+def _known(fault: KnownFault) -> dict[str, Any]:
+    pattern = fault.finding.pattern
+    return {
+        "id": pattern.id,
+        "severity": pattern.severity.value,
+        "models": list(fault.models),
+        "nodes": list(fault.finding.nodes),
+        "what": pattern.what,
+        "when": pattern.when,
+        "remedy": pattern.remedy,
+        "measured": fault.column,
+        "caveat": fault.caveat,
     }
 
 

@@ -66,7 +66,7 @@ def print_report(report: Report, console: Console) -> None:
         *_passing(verification.targets),
     ):
         console.print(line)
-    for line in budgets.machine(report):
+    for line in (*budgets.machine(report), *_known(verification.targets)):
         console.print(line, soft_wrap=True)
     for warning in verification.warnings:
         console.print(Text.assemble(("WARNING ", "yellow"), warning), soft_wrap=True)
@@ -300,6 +300,21 @@ def _recalled(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
             f"The original's outputs are recalled from an earlier run on {'; '.join(names)}.",
             style="dim",
         )
+
+
+def _known(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
+    """What was known beforehand, each fault once for all targets that share it."""
+    places: dict[str, list[str]] = {}
+    severities: dict[str, str] = {}
+    for target in targets:
+        for fault in target.known:
+            if fault.foreseeable:
+                said = fault.describe()
+                severities[said] = fault.finding.pattern.severity
+                places.setdefault(said, []).append(target.settings.target.name)
+    for said, names in places.items():
+        head = f"KNOWN {severities[said]} "
+        yield Text.assemble((head, "yellow"), f"on {'; '.join(names)}: {said}")
 
 
 def _accuracies(targets: tuple[TargetResult, ...]) -> Iterator[Text]:

@@ -14,6 +14,7 @@ from modelcheck.process import ChildLimits
 from modelcheck.recipe import Judging, TargetSettings
 from modelcheck.targets import OpenCV, Placement
 from modelcheck.transforms import Claim
+from modelcheck.verification.known import KnownFault
 from modelcheck.verification.memory import Memory
 
 
@@ -68,6 +69,7 @@ class TargetResult:
     equivalence: EquivalenceEvidence | None = None
     speed: SpeedEvidence | None = None
     native_log: str = ""
+    known: tuple[KnownFault, ...] = ()
     recalled: bool = False  # the original's outputs are those of an earlier run
 
     @property
