@@ -79,3 +79,10 @@ def test_every_key_of_the_schema_is_in_the_complete_recipe() -> None:
     for table in tables:
         for key in table.model_fields:
             assert re.search(rf"\b{key.replace('_', '-')}\b", example), f"{table.__name__}.{key}"
+
+
+def test_the_page_of_known_faults_is_the_table() -> None:
+    """When this fails: python benchmarks/known_faults.py"""
+    from known_faults import page
+
+    assert (ROOT / "docs" / "known-faults.md").read_text(encoding="utf-8") == page()

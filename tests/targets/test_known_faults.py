@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from faulty_nets import CASES, FLOAT_ERROR, INT8_ERROR, UNTESTED, Make, normal
+from faulty_nets import CASES, FLOAT_ERROR, INT8_ERROR, NOT_FOUND, UNTESTED, Make, normal
 
 from modelcheck.errors import ContainedFailure, ModelcheckError
 from modelcheck.model import Model
@@ -127,6 +127,15 @@ def test_what_only_looks_like_it_is_right(lab: Lab, row: str, column: str) -> No
     needs(lab, column)
     model = built(CASES[row].like)
     assert lab.error(model, inputs(row, model), column) <= _tolerance(model)
+
+
+@pytest.mark.parametrize("name", NOT_FOUND)
+def test_what_is_said_elsewhere_does_not_come_about(lab: Lab, name: str) -> None:
+    """Where this fails, it does after all: give the table a row."""
+    make, columns = NOT_FOUND[name]
+    model = built(make)
+    for column in set(columns) & set(lab.columns):
+        assert lab.error(model, normal(model), column) <= _tolerance(model)
 
 
 def test_every_row_has_a_case_or_a_reason() -> None:
