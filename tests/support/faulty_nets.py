@@ -559,7 +559,7 @@ def _conv_of_rank_5() -> Model:
 NOT_FOUND: dict[str, tuple[Make, tuple[str, ...]]] = {
     "QLinearMatMul of two activations": (_qlinear_matmul(constant=False), (NEW,)),
     "weights dequantized from uint8": (_uint8_weights, ALL),
-    "float16 inputs": (_one("Relu", 1, 4, 8, 8, dtype=np.float16), ALL),
+    "float16 inputs": (_one("Cast", 1, 4, 8, 8, dtype=np.float16, to=1), ALL),
     "rank 5": (_conv_of_rank_5, ALL),
     "free sizes": (_free_sizes, ALL),
 }

@@ -5,6 +5,7 @@ Evidence, never a verdict: it decides nothing, and explains a verdict that was r
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -52,13 +53,13 @@ class KnownFault:
 
 
 def findings(
-    model: Model, reference: Reference, shapes: Mapping[str, tuple[int, ...]]
+    model: Model, shapes: Mapping[str, tuple[int, ...]], reference: Reference | None = None
 ) -> tuple[Finding, ...]:
-    """What the table knows of a model that is fed these shapes."""
-    try:
-        inferred: Mapping[str, Sequence[int | None]] = reference.shapes(model, shapes)
-    except ModelcheckError:  # its own stage says so
-        inferred = dict(shapes)
+    """What the table knows of a model that is fed these shapes; the reference knows more sizes."""
+    inferred: Mapping[str, Sequence[int | None]] = shapes
+    if reference is not None:
+        with contextlib.suppress(ModelcheckError):  # its own stage says so
+            inferred = reference.shapes(model, shapes)
     return known_faults(Scene(model, Static(model.graph, model.opset, inferred)))
 
 

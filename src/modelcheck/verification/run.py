@@ -239,9 +239,9 @@ class _Run:
         """Say what is known to go wrong, for the shapes of the first sample where there is one."""
         plan = self.plan
         shapes = _shapes(first[0].arrays) if first else {}
-        original = findings(plan.original, reference, shapes)
+        original = findings(plan.original, shapes, reference)
         made = plan.candidate
-        candidate = () if made is None else findings(made, reference, shapes)
+        candidate = () if made is None else findings(made, shapes, reference)
         for i, lane in enumerate(self.lanes):
             if lane.opencv is None:
                 continue
