@@ -11,7 +11,8 @@ from functools import cache
 
 import numpy as np
 import pytest
-from faulty_nets import CASES, FLOAT_ERROR, INT8_ERROR, NOT_FOUND, UNTESTED, Make, normal
+from faulty_case import FLOAT_ERROR, INT8_ERROR, Make, normal
+from faulty_nets import CASES, NOT_FOUND, UNTESTED
 
 from modelcheck.errors import ContainedFailure, ModelcheckError
 from modelcheck.model import Model
