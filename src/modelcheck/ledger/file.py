@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import itertools
 import os
 import sqlite3
 from collections import Counter
@@ -123,7 +124,9 @@ class LedgerFile:
     def _rename(self) -> Path:
         path = self.path.resolve()
         when = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-        aside = path.with_name(f"{path.name}.damaged-{when}-{os.getpid()}")
+        stem = f"{path.name}.damaged-{when}-{os.getpid()}"
+        names = (f"{stem}-{n}" if n else stem for n in itertools.count())
+        aside = next(p for p in map(path.with_name, names) if not os.path.lexists(p))
         for suffix in (*_BESIDE, ""):
             with contextlib.suppress(FileNotFoundError):
                 os.rename(f"{path}{suffix}", f"{aside}{suffix}")

@@ -20,6 +20,7 @@ SCHEMA = "modelcheck.history/1"
 
 _BARS = "▁▂▃▄▅▆▇█"
 _POINTS = 16  # the latest; more do not fit beside each other
+_LEVEL = 0.002  # what varies by less than this part of itself is drawn as a level line
 _FORMATS: Mapping[str, tuple[str, Callable[[float], str]]] = {
     "speedup": ("speed-up", units.ratio),
     "latency_s": ("latency", units.duration),
@@ -112,6 +113,8 @@ def sparkline(values: Sequence[float]) -> str:
     shown = values[-_POINTS:]
     finite = [value for value in shown if math.isfinite(value)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 0.0)
+    if high - low < _LEVEL * max(abs(low), abs(high)):
+        low = high
     return "".join(_bar(value, low, high) for value in shown)
 
 
@@ -119,7 +122,7 @@ def _bar(value: float, low: float, high: float) -> str:
     if not math.isfinite(value):
         return _BARS[-1] if value > 0 else _BARS[0]
     if high == low:
-        return _BARS[3]
+        return _BARS[len(_BARS) // 2 - 1]
     return _BARS[round((value - low) / (high - low) * (len(_BARS) - 1))]
 
 
@@ -140,8 +143,9 @@ def _since_pass(since: SincePass) -> Iterator[Text]:
     if not since.changes:
         yield Text("    nothing that is recorded has changed")
     for moved in since.moved:
-        if moved.before != moved.after:
-            yield Text(f"    {_moved(moved)}")
+        before, after = _shown(moved)
+        if before != after:
+            yield Text(f"    {_FORMATS[moved.figure][0]}: {before} → {after}")
 
 
 def _change(change: Change) -> str:
@@ -149,10 +153,10 @@ def _change(change: Change) -> str:
     return f"{printable(change.what)}: {before} → {after}"
 
 
-def _moved(moved: Moved) -> str:
-    name, show = _FORMATS[moved.figure]
+def _shown(moved: Moved) -> tuple[str, str]:
+    show = _FORMATS[moved.figure][1]
     before, after = ("–" if v is None else show(v) for v in (moved.before, moved.after))
-    return f"{name}: {before} → {after}"
+    return before, after
 
 
 def _verdict_cells(verdict: Verdict) -> tuple[str | Text, ...]:
