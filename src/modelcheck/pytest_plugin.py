@@ -97,7 +97,9 @@ class _Case:
         """Verify, compare with the last release where that is asked for, and write it down."""
         import warnings
 
-        from modelcheck.ledger import Book, Occasion, ledger_path
+        from modelcheck.ledger import ledger_path
+        from modelcheck.ledger.book import Book
+        from modelcheck.ledger.recording import Occasion
 
         recipe, pair = self.recipe, self.pair
         book = Book.open(ledger_path(folder=self.folder), since_last=recipe.judging.since_last)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from modelcheck.data import SplitSamples
-    from modelcheck.ledger import Book, Earlier, Occasion
+    from modelcheck.ledger.book import Book, Earlier
+    from modelcheck.ledger.recording import Occasion
     from modelcheck.recipe import Candidate, Recipe
     from modelcheck.report import Report
     from modelcheck.verification import Verification
@@ -50,7 +51,9 @@ class Screen:
     def open_ledger(self, kind: str, model: str, recipe: Recipe) -> None:
         """Have this run recorded, as one that shall release `model`; before the work begins."""
         from modelcheck.errors import UsageError
-        from modelcheck.ledger import Book, Occasion, ledger_path
+        from modelcheck.ledger import ledger_path
+        from modelcheck.ledger.book import Book
+        from modelcheck.ledger.recording import Occasion
 
         if self._run.no_ledger and self._run.ledger is not None:
             raise UsageError(

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from modelcheck.bench.machine import differences
 from modelcheck.judge import Outcome
 from modelcheck.ledger.entry import Run, Verdict
 from modelcheck.units import short_digest
@@ -74,6 +73,8 @@ def _since_pass(target: str, runs: list[Run]) -> SincePass:
 
 def changes_between(before: Run, after: Run, target: str) -> Iterator[Change]:
     """Everything that a verdict depends on, where the two runs differ."""
+    from modelcheck.bench.machine import differences
+
     old, new = _facts(before, target), _facts(after, target)
     for what, value in new.items():
         if value != old[what]:

@@ -12,6 +12,7 @@ import datetime
 import itertools
 import os
 import sqlite3
+import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,6 @@ from modelcheck.errors import InvalidInput, ModelcheckError, OutputNotWritten, U
 from modelcheck.judge import Outcome
 from modelcheck.ledger import layout, locking
 from modelcheck.ledger.entry import Run
-from modelcheck.model.source import kind_of_file
 
 _PATIENCE_S = 10.0
 _CHECKED_BYTES = 64 << 20  # beyond, a check of all pages would take seconds
@@ -172,8 +172,8 @@ class LedgerFile:
 
     def _refuse_other_kinds(self) -> None:
         with contextlib.suppress(FileNotFoundError):
-            if (kind := kind_of_file(os.stat(self.path))) is not None:
-                raise InvalidInput(f"is {kind}, and no ledger", where=self._where)
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise InvalidInput("is no plain file, so no ledger", where=self._where)
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """See that it is a whole ledger of ours, and bring it up to date."""
