@@ -61,8 +61,9 @@ def history(
         return 0
     screen = console()
     print_history(runs, number, screen)
-    print_trends(runs, screen)
-    print_since_pass(since, screen)
+    print_trends(runs, number, screen)
+    recent = {(run.created, run.model) for run in runs[:number]}
+    print_since_pass((s for s in since if (s.failing.created, s.failing.model) in recent), screen)
     return 0
 
 

@@ -33,7 +33,7 @@ _FORMATS: Mapping[str, tuple[str, Callable[[float], str]]] = {
 
 def print_history(runs: Sequence[Run], most: int, console: Console) -> None:
     """The latest runs, newest first; they come newest first."""
-    table = _table("WHEN", "MODEL", "TARGET", "OPENCV", "SPEEDUP", "SQNR", "AGREEMENT", "VERDICT")
+    table = _table("WHEN", "MODEL", "TARGET", "OPENCV", "SPEEDUP", "SQNR", "TOP-1", "VERDICT")
     for run in runs[:most]:
         for i, verdict in enumerate(run.verdicts):
             head = (_when(run), _name(run.model)) if i == 0 else ("", "")
@@ -43,10 +43,11 @@ def print_history(runs: Sequence[Run], most: int, console: Console) -> None:
         console.print(Text(f"and {units.plural(len(runs) - most, 'earlier run')}", style="dim"))
 
 
-def print_trends(runs: Sequence[Run], console: Console) -> None:
-    """How the figures of each model on each target went, oldest first, where there are several."""
+def print_trends(runs: Sequence[Run], most: int, console: Console) -> None:
+    """How the figures of each model of the latest runs went, oldest first."""
+    recent = {run.model for run in runs[:most]}
     table = _table("TREND", "TARGET", "FIGURE", "", "FIRST", "LATEST")
-    for model, target, figures in trends(runs):
+    for model, target, figures in trends([run for run in runs if run.model in recent]):
         head = (_name(model), _name(target))
         for figure, values in figures.items():
             name, show = _FORMATS[figure]
@@ -160,14 +161,13 @@ def _shown(moved: Moved) -> tuple[str, str]:
 
 
 def _verdict_cells(verdict: Verdict) -> tuple[str | Text, ...]:
-    optional = " (optional)" if verdict.optional else ""
     return (
         _name(verdict.target),
         printable(verdict.opencv, limit=16) or "–",
         _speedup(verdict),
         "–" if verdict.sqnr_db is None else units.decibels(verdict.sqnr_db),
         "–" if verdict.agreement is None else units.percent(verdict.agreement),
-        Text(f"{verdict.outcome}{optional}", style=STYLES[verdict.outcome]),
+        Text(verdict.outcome.value, style=STYLES[verdict.outcome]),
     )
 
 
@@ -193,6 +193,7 @@ def _add(table: Table, *cells: str | Text) -> None:
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
-    for name in columns:
-        table.add_column(name, no_wrap=name not in ("MODEL", "TREND", "TARGET"), overflow="fold")
+    for name in columns:  # on a narrow screen the names fold, the figures never
+        folds = name in ("MODEL", "TREND", "TARGET")
+        table.add_column(name, no_wrap=not folds, overflow="fold")
     return table
