@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
 from modelcheck.judge import Outcome
@@ -96,8 +95,8 @@ def checksum(run: Run) -> int:
 
 
 def _flat(value: Any) -> Iterator[Any]:
-    for field in fields(value):
-        inner = getattr(value, field.name)
+    for name in _names(type(value)):
+        inner = getattr(value, name)
         if isinstance(inner, tuple):
             for part in inner:
                 yield from _flat(part)
@@ -107,15 +106,22 @@ def _flat(value: Any) -> Iterator[Any]:
 
 def _as_sqlite_gives_it(value: Any) -> Any:
     """Numbers alike whether they went through a column of reals or not."""
-    if isinstance(value, Mapping):
-        return sorted(value.items())
-    return float(value) if isinstance(value, (bool, int)) else value
+    if isinstance(value, (str, float)):
+        return value
+    if isinstance(value, int):
+        return float(value)
+    return sorted(value.items()) if isinstance(value, Mapping) else value
 
 
 def _columns(value: Any, leave: str = "") -> dict[str, Any]:
-    names = (field.name for field in fields(value) if field.name != leave)
-    return {name: getattr(value, name) for name in names}
+    return {name: getattr(value, name) for name in _names(type(value)) if name != leave}
 
 
 def _values(kind: type, row: Row, leave: str = "") -> dict[str, Any]:
-    return {field.name: row[field.name] for field in fields(kind) if field.name != leave}
+    return {name: row[name] for name in _names(kind) if name != leave}
+
+
+def _names(kind: Any) -> Iterable[str]:
+    """The fields of a dataclass; `fields` itself costs as much as reading the file."""
+    names: Iterable[str] = kind.__dataclass_fields__
+    return names
