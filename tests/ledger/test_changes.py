@@ -71,6 +71,10 @@ class TestSelection:
     def test_a_model_is_found_by_name_and_by_digest(self, asked: str) -> None:
         assert Selection(asked).of(self.RUNS) == [self.RUNS[0]]
 
+    def test_a_file_is_found_by_its_name_or_its_content(self) -> None:
+        assert Selection("renamed.onnx", "ff" * 32).of(self.RUNS) == [self.RUNS[1]]
+        assert Selection("net.onnx", "ff" * 32).of(self.RUNS) == list(self.RUNS)
+
     @pytest.mark.parametrize("asked", ["net", "0a", "0A0A0A", "", "int8.onnx"])
     def test_a_part_of_a_name_is_none(self, asked: str) -> None:
         assert Selection(asked).of(self.RUNS) == []

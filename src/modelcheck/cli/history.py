@@ -68,7 +68,7 @@ def history(
 
 
 def _selection(model: str | None, target: str | None, outcome: str | None) -> Selection:
-    """What the options ask for; a file stands for its content, under whatever name."""
+    """What the options ask for; a file stands for its name, and for its content under any name."""
     from modelcheck.errors import UsageError, did_you_mean
     from modelcheck.judge import Outcome
     from modelcheck.ledger import Selection
@@ -80,8 +80,10 @@ def _selection(model: str | None, target: str | None, outcome: str | None) -> Se
             where="--outcome",
             remedy=did_you_mean(word, Outcome) or f"Known: {', '.join(Outcome)}.",
         )
+    digest = None
     if model is not None and Path(model).is_file():
         from modelcheck import gate
 
-        model = gate.load_model(Path(model), candidate=True).digest
-    return Selection(model, target, None if word is None else Outcome(word))
+        digest = gate.load_model(Path(model), candidate=True).digest
+        model = Path(model).name
+    return Selection(model, digest, target, None if word is None else Outcome(word))

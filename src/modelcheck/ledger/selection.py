@@ -18,10 +18,11 @@ class Selection:
     """What is asked for; None: all.
 
     A model is asked for by its name or the start of its digest, as the original or as what was to
-    be released. A target is asked for by the start of its name, an outcome as that of a target.
+    be released; `digest` is that of a file at hand, found under whatever name. A target is asked for by the start of its name, an outcome as that of a target.
     """
 
     model: str | None = None
+    digest: str | None = None
     target: str | None = None
     outcome: Outcome | None = None
 
@@ -35,9 +36,13 @@ class Selection:
                 if (self.target is None or verdict.target.startswith(self.target))
                 and (self.outcome is None or verdict.outcome is self.outcome)
             )
-            if verdicts and (self.model is None or is_of(run, self.model)):
+            if verdicts and self._is_of(run):
                 found.append(replace(run, verdicts=verdicts))
         return found
+
+    def _is_of(self, run: Run) -> bool:
+        asked = [name for name in (self.model, self.digest) if name is not None]
+        return not asked or any(is_of(run, name) for name in asked)
 
 
 def is_of(run: Run, model: str) -> bool:
