@@ -18,7 +18,8 @@ class Selection:
     """What is asked for; None: all.
 
     A model is asked for by its name or the start of its digest, as the original or as what was to
-    be released; `digest` is that of a file at hand, found under whatever name. A target is asked for by the start of its name, an outcome as that of a target.
+    be released; `digest` is that of a file at hand, found under whatever name. A target is asked
+    for by the start of its name, an outcome as that of a target.
     """
 
     model: str | None = None
