@@ -47,7 +47,7 @@ class PolicyFile(pytest.File):
         items = [
             item
             for pair in recipe.models
-            for item in self._items(_Case(recipe, pair), recipe, pair)
+            for item in self._items(_Case(recipe, pair, self.config.rootpath), recipe, pair)
         ]
         if not items:
             reason = "the file yields no checks. Name models in [[models]], each with an original."
@@ -55,15 +55,15 @@ class PolicyFile(pytest.File):
         yield from items
 
     def _items(self, case: _Case, recipe: Recipe, pair: ModelPair) -> list[pytest.Item]:
-        model = (pair.candidate or pair.original).name
         items: list[pytest.Item] = []
         for number, settings in enumerate(recipe.targets):
             kinds = ["equivalence"] if recipe.judging.equivalence else []
             if recipe.judging.speed:
                 kinds += ["speed"] if settings.limits.speed_ratio_required() is not None else []
                 kinds += [budget.key for budget in settings.limits.budgets]
+            kinds += ["since-last"] if recipe.judging.since_last else []
             for kind in kinds:
-                name = f"{model}[{settings.target.name}-{kind}]"
+                name = f"{case.name}[{settings.target.name}-{kind}]"
                 items.append(
                     CheckItem.from_parent(self, name=name, case=case, target=number, kind=kind)
                 )
@@ -76,6 +76,7 @@ class _Case:
 
     recipe: Recipe
     pair: ModelPair
+    folder: Path  # where the ledger is
     _result: Verification | None = None
     _error: Exception | None = field(default=None)
 
@@ -86,11 +87,40 @@ class _Case:
             raise self._error
         if self._result is None:
             try:
-                self._result = self._verify()
+                self._result = self._recorded()
             except ModelcheckError as error:
                 self._error = error
                 raise
         return self._result
+
+    def _recorded(self) -> Verification:
+        """Verify, compare with the last release where that is asked for, and write it down."""
+        import warnings
+
+        from modelcheck.ledger import ledger_path
+        from modelcheck.ledger.book import Book
+        from modelcheck.ledger.recording import Occasion
+
+        recipe, pair = self.recipe, self.pair
+        book = Book.open(ledger_path(folder=self.folder), since_last=recipe.judging.since_last)
+        made = pair.candidate is None and recipe.steps
+        file = recipe.file.name if recipe.file else "steps"
+        occasion = Occasion(
+            kind="pytest",
+            model=f"{pair.original.name} by {file}" if made else self.name,
+            command="pytest",
+            steps=recipe.steps if made else (),
+            folder=self.folder,
+        )
+        result, _ = book.review(self._verify(), occasion)
+        book.keep(result, occasion)
+        for text in book.warnings:
+            warnings.warn(text, stacklevel=2)
+        return result
+
+    @property
+    def name(self) -> str:
+        return (self.pair.candidate or self.pair.original).name
 
     def _verify(self) -> Verification:
         from modelcheck import gate
@@ -163,10 +193,10 @@ def _relevant(result: TargetResult, kind: str) -> list[Check]:
     """The checks that an item stands for; a target that does not run at all fails each of them."""
     from modelcheck.judge.budgets import is_speed
 
-    if is_speed(kind):
+    if is_speed(kind) or kind == "since-last":
         own = [c for c in result.checks if c.kind == kind]
     else:
-        own = [c for c in result.checks if not is_speed(c.kind)]
+        own = [c for c in result.checks if not is_speed(c.kind) and c.kind != "since-last"]
     return own or [c for c in result.checks if c.kind == "runs"]
 
 
@@ -180,7 +210,7 @@ def _complaint(checks: list[Check], kind: str) -> str | None:
 
 
 @pytest.fixture
-def modelcheck_gate() -> Any:
+def modelcheck_gate(request: pytest.FixtureRequest) -> Any:
     """Judge models in a Python test: `modelcheck_gate("m.onnx", "m.int8.onnx", policy="p.toml")`.
 
     Fails the test unless the verdict is PASS, with every finding in the text; returns the
@@ -204,7 +234,7 @@ def modelcheck_gate() -> Any:
             if data is not None:
                 recipe = replace(recipe, data=replace(recipe.data, path=Path(data)))
             pair = ModelPair(Path(original), None if candidate is None else Path(candidate))
-            result = _Case(recipe, pair).result()
+            result = _Case(recipe, pair, request.config.rootpath).result()
         except ModelcheckError as error:
             pytest.fail(str(error), pytrace=False)
         required = [c for c in result.checks if not c.optional]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -69,6 +70,19 @@ def test_the_complete_recipe_of_the_docs_is_applied_and_verified(checkout: Path)
         cwd=checkout, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_example_of_the_history_releases_twice_and_shows_both(checkout: Path) -> None:
+    commands = blocks((ROOT / "docs" / "history.md").read_text(encoding="utf-8"), "sh")[0]
+    environment = {k: v for k, v in os.environ.items() if k != "MODELCHECK_LEDGER"}
+    for command in commands.strip().splitlines():
+        words = shlex.split(command)
+        done = subprocess.run(
+            [TOOL, *words[1:]], cwd=checkout, env=environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("PASS") == 2
 
 
 def test_every_key_of_the_schema_is_in_the_complete_recipe() -> None:

@@ -188,3 +188,19 @@ max-slowdown = "90%"
     result = project.runpytest_subprocess()
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(["verified 1 times"])
+
+
+def test_runs_are_recorded_in_the_root_folder_and_held_to_the_last_release(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODELCHECK_LEDGER")
+    models = '[[models]]\noriginal = "digits_mlp.onnx"\n[limits]\nchecks = ["equivalence"]\n'
+    _policy(project, f"{_DATA}{models}")
+    project.runpytest_subprocess().assert_outcomes(passed=1)
+    _policy(project, f"{_DATA}{models}since-last = true\n")
+    project.runpytest_subprocess().assert_outcomes(passed=2)
+    _policy(project, f"{_DATA.replace('40', '50')}{models}since-last = true\n")
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*INCONCLUSIVE: *judged on other data*"])
+    assert (project.path / ".modelcheck" / "ledger.db").is_file()

@@ -73,6 +73,7 @@ COMPLETE: dict[str, typing.Any] = {
         "checks": ["equivalence", "speed"],
         "baseline": "best",
         "time_budget": "2min",
+        "since_last": True,
     },
     "models": [{"original": "net.onnx", "candidate": "/abs/small.onnx"}, {"original": "../a.onnx"}],
 }

@@ -95,7 +95,9 @@ class TestAccepted:
                 ),
             ),
         )
-        assert recipe.judging == Judging(Claim.LOSSY, frozenset(CheckKind), Baseline.BEST, 120.0)
+        assert recipe.judging == Judging(
+            Claim.LOSSY, frozenset(CheckKind), Baseline.BEST, 120.0, True
+        )
         assert recipe.models == (
             ModelPair(folder / "net.onnx", Path("/abs/small.onnx")),
             ModelPair(folder / "../a.onnx"),

@@ -14,7 +14,17 @@ from typing import Annotated
 
 import typer
 
-from modelcheck.cli import apply, bench, check_report, inspect, targets, transforms, tune, verify
+from modelcheck.cli import (
+    apply,
+    bench,
+    check_report,
+    history,
+    inspect,
+    targets,
+    transforms,
+    tune,
+    verify,
+)
 from modelcheck.cli.options import grouped
 from modelcheck.errors import ModelcheckError, OutOfMemory, UsageError, printable
 
@@ -35,6 +45,7 @@ _COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "targets": (targets.targets, "Where models can run here, and why not elsewhere."),
     "inspect": (inspect.inspect, "What is in a model, and what engines get wrong."),
     "transforms": (transforms.transforms, "What can be applied, with options."),
+    "history": (history.history, "Earlier verdicts, and what changed since the last pass."),
     "check-report": (check_report.check_report, "Is this the model that passed?"),
 }
 for _name, (_command, _summary) in _COMMANDS.items():

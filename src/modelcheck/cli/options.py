@@ -195,6 +195,11 @@ class LimitOptions(EquivalenceOptions):
         typer.Option(metavar="60s", help="Longest time for timing one target, all its limits.",
                      rich_help_panel=_LIMITS),
     ] = None  # fmt: skip
+    since_last: Annotated[
+        bool | None,
+        typer.Option("--since-last/--no-since-last", help="Fail what is worse than the last "
+                     "release on this class of machine.", rich_help_panel=_LIMITS),
+    ] = None  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -225,6 +230,14 @@ class RunOptions(ProcessOptions):
         typer.Option(help="Save a report: .json, or .xml for JUnit; may be repeated.",
                      rich_help_panel=_RUN),
     ] = None  # fmt: skip
+    ledger: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where runs are recorded, if not .modelcheck/ledger.db.",
+                     rich_help_panel=_RUN),
+    ] = None  # fmt: skip
+    no_ledger: Annotated[
+        bool, typer.Option("--no-ledger", help="Record nothing.", rich_help_panel=_RUN)
+    ] = False
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -145,6 +145,8 @@ def _judging(judging: Judging, limits: LimitOptions) -> Judging:
     if limits.time_budget is not None:
         seconds = parse_duration(limits.time_budget, key="--time-budget")
         judging = replace(judging, time_budget_s=seconds)
+    if limits.since_last is not None:
+        judging = replace(judging, since_last=limits.since_last)
     return judging
 
 

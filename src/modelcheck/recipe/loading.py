@@ -170,7 +170,7 @@ def _data(table: schema.DataTable, folder: Path) -> DataSettings:
 
 
 def _judging(table: schema.LimitsTable) -> Judging:
-    judging = Judging(claim=table.claim)
+    judging = Judging(claim=table.claim, since_last=table.since_last)
     if table.checks is not None:
         judging = replace(judging, checks=frozenset(table.checks))
     if table.baseline is not None:

@@ -5,7 +5,8 @@
     [[targets]] device, engine, threads, python, optional, and limits of its own
     [limits]    min-agreement, min-sqnr, max-error, limit, min-speedup, max-slowdown,
                 max-fallback, max-p50, max-p90, max-p99, min-throughput, max-first-inference,
-                max-peak-memory, max-file-size, claim, checks, baseline, time-budget
+                max-peak-memory, max-file-size, claim, checks, baseline, time-budget,
+                since-last
     [[models]]  original, candidate            (in *.modelcheck.toml)
     seed
 
@@ -97,6 +98,7 @@ class LimitsTable(LimitKeys):
     checks: Annotated[tuple[CheckKind, ...], Field(min_length=1)] | None = None
     baseline: Baseline | None = None
     time_budget: Number | str | None = None
+    since_last: Flag = False
 
 
 class TargetTable(LimitKeys):

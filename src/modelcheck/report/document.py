@@ -9,10 +9,11 @@ import platform
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,8 @@ class Report:
     command: str
     created: str
     seconds: float
+    # For each target, how often this pair was judged there before, by outcome.
+    earlier: Mapping[str, Mapping[Outcome, int]] = field(default_factory=dict)
 
     @property
     def outcome(self) -> Outcome:
@@ -98,7 +101,10 @@ class Report:
                 "file": None if self.recipe.file is None else self.recipe.file.name,
                 "limits": [t.limits.describe() for t in self.recipe.targets],
             },
-            "targets": [_target(t) for t in verification.targets],
+            "targets": [
+                _target(t) | {"earlier_runs": plain(self.earlier.get(t.settings.target.name, {}))}
+                for t in verification.targets
+            ],
             "warnings": list(verification.warnings),
             "earlier_runs": verification.plan.earlier.count,
             "machine": machine(),
@@ -115,6 +121,7 @@ def make_report(
     recipe: Recipe,
     command: str,
     seconds: float,
+    earlier: Mapping[str, Mapping[Outcome, int]] = MappingProxyType({}),
 ) -> Report:
     """Gather the facts of one run; compresses the models to measure them."""
     plan = verification.plan
@@ -131,6 +138,7 @@ def make_report(
         command=command,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=seconds,
+        earlier=earlier,
     )
 
 

@@ -179,6 +179,7 @@ class SpeedStage:
             samples_per_call=_batch(self.samples[0]),
             baseline=baseline.engine if other else None,
             note=f"The original ran on {baseline.name}, where it is fastest" if other else None,
+            comparable=plan.judging.since_last and plan.candidate is not None,
         )
 
     def _warn_of_faster_targets(self) -> None:

@@ -36,6 +36,8 @@ _MAX_BUDGET_BLOCKS = 2000  # of two calls each: p99 wants hundreds of calls with
 # Without a limit nothing is decided: enough blocks for an interval, and no more time than that.
 _UNJUDGED_BLOCKS = 24
 _UNJUDGED_S = 4.0
+# A sure decision may come with a wide interval, which tells another run nothing.
+_COMPARABLE_BLOCKS = 96
 _ORIGINAL, _CANDIDATE = "original", "candidate"
 
 
@@ -55,6 +57,7 @@ class TimingRequest:
     samples_per_call: int = 1
     baseline: Engine | None = None
     note: str | None = None
+    comparable: bool = False  # run on after a decision, until other runs can compare with it
 
     @property
     def judged(self) -> bool:
@@ -203,11 +206,12 @@ class Timer:
 
     def _why_stop(self, elapsed_s: float) -> str | None:
         request = self.request
-        if not request.judged:
+        if not request.judged and not request.comparable:
             if elapsed_s > min(_UNJUDGED_S, request.budget_s):
                 return "time"
             return "blocks" if len(self.blocks) >= _UNJUDGED_BLOCKS else None
-        if ready(self.blocks, WORKERS) and self._all_decided():
+        enough = not request.comparable or len(self.blocks) >= _COMPARABLE_BLOCKS
+        if enough and ready(self.blocks, WORKERS) and self._all_decided():
             return "decided"
         if elapsed_s > request.budget_s:
             return "time"
