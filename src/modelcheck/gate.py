@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from modelcheck.data import Samples, SplitSamples, open_samples, split
 from modelcheck.errors import UsageError
+from modelcheck.judge.absolute import Band
 from modelcheck.model import Model, load
 from modelcheck.model.inspection import Inspection, inspect
 from modelcheck.process import ChildLimits, Workspace
@@ -111,9 +113,13 @@ def judge(
     recipe: Recipe,
     *,
     limits: ChildLimits | None = None,
+    bands: Mapping[str, Band] = MappingProxyType({}),
     emit: Emit = silent,
 ) -> Verification:
-    """Verify a candidate, or the original alone, on every target of the recipe."""
+    """Verify a candidate, or the original alone, on every target of the recipe.
+
+    `bands`: the original's latencies in earlier runs, by target (see Plan).
+    """
     judging = recipe.judging
     required = any(t.limits.limits_speed() for t in recipe.targets)
     if not judging.equivalence and not required:
@@ -133,6 +139,7 @@ def judge(
         seed=recipe.seed,
         child_limits=limits or ChildLimits(),
         memory=Memory.of_user(),
+        bands=bands,
     )
     result: Verification | None = None
     for event in verify(plan):

@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from modelcheck.judge import Check
+    from modelcheck.ledger.book import Book
     from modelcheck.recipe import ModelPair, Recipe
     from modelcheck.verification import TargetResult, Verification
 
@@ -112,7 +113,7 @@ class _Case:
             steps=recipe.steps if made else (),
             folder=self.folder,
         )
-        result, _ = book.review(self._verify(), occasion)
+        result, _ = book.review(self._verify(book), occasion)
         book.keep(result, occasion)
         for text in book.warnings:
             warnings.warn(text, stacklevel=2)
@@ -122,21 +123,23 @@ class _Case:
     def name(self) -> str:
         return (self.pair.candidate or self.pair.original).name
 
-    def _verify(self) -> Verification:
+    def _verify(self, book: Book) -> Verification:
         from modelcheck import gate
 
         original = gate.load_model(self.pair.original)
+        bands = book.bands(original)
         if self.pair.candidate is not None:
             recipe, _ = gate.without_steps(self.recipe)
             candidate = gate.load_model(self.pair.candidate, candidate=True)
             inputs = gate.open_inputs(original, recipe)
-            return gate.judge(inputs, candidate, gate.default_claim(recipe), recipe)
+            claim = gate.default_claim(recipe)
+            return gate.judge(inputs, candidate, claim, recipe, bands=bands)
         inputs = gate.open_inputs(original, self.recipe)
         if not self.recipe.steps:
             claim = gate.default_claim(self.recipe, alone=True)
-            return gate.judge(inputs, None, claim, self.recipe)
+            return gate.judge(inputs, None, claim, self.recipe, bands=bands)
         made = gate.make_candidate(original, inputs, self.recipe)
-        return gate.judge(inputs, made.model, made.claim, self.recipe)
+        return gate.judge(inputs, made.model, made.claim, self.recipe, bands=bands)
 
 
 class CheckItem(pytest.Item):

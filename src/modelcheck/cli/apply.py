@@ -86,8 +86,9 @@ def apply(
             screen.unverified(made, output)
             return 0
         result = gate.judge(
-            inputs, made.model, made.claim, asked, limits=bounds, emit=progress.show
-        )
+            inputs, made.model, made.claim, asked,
+            limits=bounds, bands=screen.bands(original), emit=progress.show,
+        )  # fmt: skip
         report = screen.make_report(result, inputs.data, asked, start_s, made)
         if passed := report.outcome is Outcome.PASS:
             save(made.model, output)

@@ -59,6 +59,7 @@ def verify(
                 gate.default_claim(asked, alone=second is None),
                 asked,
                 limits=child_limits(run),
+                bands=screen.bands(first),
                 emit=progress.show,
             )
             report = screen.make_report(result, inputs.data, asked, start_s)

@@ -106,7 +106,6 @@ class Report:
                 for t in verification.targets
             ],
             "warnings": list(verification.warnings),
-            "earlier_runs": verification.plan.earlier.count,
             "machine": machine(),
             "versions": {name: metadata.version(name) for name in _LIBRARIES},
             "seconds": self.seconds,

@@ -19,20 +19,12 @@ from modelcheck.verification.memory import Memory
 
 
 @dataclass(frozen=True)
-class EarlierRuns:
-    """What is known of earlier runs of the same pair on the same machine.
-
-    `count` is shown, so that re-running until green is seen. `bands` hold, by target, the lowest
-    and the highest median latency of the original, in seconds.
-    """
-
-    count: int | None = None  # None: nobody keeps count
-    bands: Mapping[str, Band] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Plan:
-    """One model pair (or one model alone), its samples, and the targets it shall run on."""
+    """One model pair (or one model alone), its samples, and the targets it shall run on.
+
+    `bands` hold, by target, between what median latencies (in seconds) the original lay in
+    earlier runs on this machine.
+    """
 
     original: Model
     candidate: Model | None
@@ -43,7 +35,7 @@ class Plan:
     seed: int = 0
     child_limits: ChildLimits = ChildLimits()
     memory: Memory | None = None  # None: everything is run
-    earlier: EarlierRuns = EarlierRuns()
+    bands: Mapping[str, Band] = field(default_factory=dict)
 
     @property
     def speed_checks(self) -> int:
