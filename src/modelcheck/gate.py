@@ -31,6 +31,7 @@ from modelcheck.verification import (
     Verified,
     verify,
 )
+from modelcheck.verification.kept_inputs import FOLDER
 from modelcheck.verification.memory import Memory
 
 Emit = Callable[[Event], None]
@@ -129,6 +130,12 @@ def judge(
             remedy="Give --min-speedup, --max-slowdown or a budget such as --max-p99, or judge "
             "equivalence too.",
         )
+    if not judging.equivalence and any(t.limits.inputs_to_search() for t in recipe.targets):
+        raise UsageError(
+            "worst inputs shall be searched, and equivalence is not judged",
+            where="checks",
+            remedy="Judge equivalence too, or leave --search-inputs and --max-worst-error out.",
+        )
     plan = Plan(
         original=inputs.original,
         candidate=candidate,
@@ -140,6 +147,7 @@ def judge(
         child_limits=limits or ChildLimits(),
         memory=Memory.of_user(),
         bands=bands,
+        worst_folder=FOLDER,
     )
     result: Verification | None = None
     for event in verify(plan):

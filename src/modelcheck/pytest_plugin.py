@@ -63,6 +63,8 @@ class PolicyFile(pytest.File):
                 kinds += ["speed"] if settings.limits.speed_ratio_required() is not None else []
                 kinds += [budget.key for budget in settings.limits.budgets]
             kinds += ["since-last"] if recipe.judging.since_last else []
+            if recipe.judging.equivalence and settings.limits.max_worst_error is not None:
+                kinds.append("worst-case")
             for kind in kinds:
                 name = f"{case.name}[{settings.target.name}-{kind}]"
                 items.append(
@@ -196,10 +198,14 @@ def _relevant(result: TargetResult, kind: str) -> list[Check]:
     """The checks that an item stands for; a target that does not run at all fails each of them."""
     from modelcheck.judge.budgets import is_speed
 
-    if is_speed(kind) or kind == "since-last":
+    def has_an_item(kind: str) -> bool:
+        gated = result.settings.limits.max_worst_error is not None
+        return is_speed(kind) or kind == "since-last" or (gated and kind == "worst-case")
+
+    if has_an_item(kind):
         own = [c for c in result.checks if c.kind == kind]
     else:
-        own = [c for c in result.checks if not is_speed(c.kind) and c.kind != "since-last"]
+        own = [c for c in result.checks if not has_an_item(c.kind)]
     return own or [c for c in result.checks if c.kind == "runs"]
 
 

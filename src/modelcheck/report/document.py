@@ -218,6 +218,7 @@ def _target(target: TargetResult) -> dict[str, Any]:
         "budgets": [
             plain(c.evidence) for c in target.checks if isinstance(c.evidence, BudgetEvidence)
         ],
+        "worst_case": plain(target.worst_case),
         "native_log": target.native_log,
     }
 

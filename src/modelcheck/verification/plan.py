@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from modelcheck.data import Samples
-from modelcheck.judge import Check, EquivalenceEvidence, Outcome, SpeedEvidence, gravest, overall
+from modelcheck.judge import (
+    Check,
+    EquivalenceEvidence,
+    Outcome,
+    SpeedEvidence,
+    WorstCaseEvidence,
+    gravest,
+    overall,
+)
 from modelcheck.judge.absolute import Band
 from modelcheck.judge.budgets import Of
 from modelcheck.model import Model
@@ -36,6 +45,7 @@ class Plan:
     child_limits: ChildLimits = ChildLimits()
     memory: Memory | None = None  # None: everything is run
     bands: Mapping[str, Band] = field(default_factory=dict)
+    worst_folder: Path | None = None  # where worst inputs are kept; None: nowhere
 
     @property
     def speed_checks(self) -> int:
@@ -60,6 +70,7 @@ class TargetResult:
     candidate: Placement | None = None
     equivalence: EquivalenceEvidence | None = None
     speed: SpeedEvidence | None = None
+    worst_case: WorstCaseEvidence | None = None
     native_log: str = ""
     known: tuple[KnownFault, ...] = ()
     recalled: bool = False  # the original's outputs are those of an earlier run
