@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from modelcheck.data.arrays import open_array_file
-from modelcheck.errors import ModelcheckError, OutputNotWritten, printable
+from modelcheck.errors import InvalidInput, ModelcheckError, OutputNotWritten, printable
 from modelcheck.model import Model
 from modelcheck.model.atomic import atomic_write
 
@@ -93,7 +93,8 @@ class KeptInputs:
             chosen = samples.select(range(min(_MOST, len(samples))))
             return [Kept(s.arrays, f"input {s.index} of {path.name}") for s in chosen]
         except ModelcheckError as error:
-            aside = _set_aside(path)
+            # What merely does not fit this run (a shape that nobody states) stays as it is.
+            aside = _set_aside(path) if isinstance(error, InvalidInput) else None
             if aside is None:
                 self._unreadable.add(path)
             where = "left where it is" if aside is None else f"kept aside as {aside.name}"

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 from modelcheck.errors import ModelcheckError
 from modelcheck.judge import (
@@ -107,6 +108,9 @@ class WorstSearch:
         """Yields how many inputs are tried."""
         if self.limit is not None and self._data_worst > self.limit:
             return  # decided
+        if self.lane.failure is not None:
+            self._stopped = self.lane.failure.message
+            return
         try:
             yield from self._replay()
             if not self.extremes.ranges.varies():
@@ -238,6 +242,7 @@ class WorstSearch:
             except StopIteration:
                 return
             found = self._found(near, variant, best.found_by)
+            self._note(found)
             yield self.tried
             holds = found.score.error > goal or found.score.error == math.inf
             if holds:
@@ -283,13 +288,13 @@ class WorstSearch:
         answers = self.lane.receive() if self.lane.alive else None
         self.tried += 1
         if answers is None:
-            self._note_death(arrays, text)
-        assert answers is not None
+            self._end(arrays, text)
         original, candidate = (None if a is None else aligned(a, expected) for a in answers)
         assert original is not None
         return self._scales.score(measure(expected, original, candidate, self.extremes.classes))
 
-    def _note_death(self, arrays: Arrays, text: Callable[[], str]) -> None:
+    def _end(self, arrays: Arrays, text: Callable[[], str]) -> NoReturn:
+        """A process did not survive an input: if it was the candidate's, that is what was found."""
         failure = self.lane.failure
         assert failure is not None
         reason = failure.message.removeprefix(f"{self.lane.settings.target.name}: ")
