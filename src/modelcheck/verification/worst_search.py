@@ -15,6 +15,7 @@ from typing import NoReturn
 from modelcheck.errors import ModelcheckError
 from modelcheck.judge import (
     Blame,
+    Check,
     Flips,
     FoundInput,
     InputScore,
@@ -109,7 +110,7 @@ class WorstSearch:
         if self.limit is not None and self._data_worst > self.limit:
             return  # decided
         if self.lane.failure is not None:
-            self._stopped = self.lane.failure.message
+            self._stopped = self._reason(self.lane.failure)
             return
         try:
             yield from self._replay()
@@ -297,13 +298,16 @@ class WorstSearch:
         """A process did not survive an input: if it was the candidate's, that is what was found."""
         failure = self.lane.failure
         assert failure is not None
-        reason = failure.message.removeprefix(f"{self.lane.settings.target.name}: ")
+        reason = self._reason(failure)
         if failure.blame is Blame.TRANSFORM:
             self._died = reason
             score = InputScore("", math.inf, math.inf, math.inf, 0.0)
             self.best = _Found(arrays, score, "search", text)
             self.found = math.inf
         raise _Stopped(reason)
+
+    def _reason(self, failure: Check) -> str:
+        return failure.message.removeprefix(f"{self.lane.settings.target.name}: ")
 
 
 def _margin(found: _Found) -> float:
