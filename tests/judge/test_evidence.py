@@ -6,13 +6,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judge_cases import SEEDS, flip_channel, judge, make_case, outputs, rounded, scale_channel
+from judge_cases import (
+    SEEDS,
+    flip_channel,
+    floor_of,
+    judge,
+    make_case,
+    outputs,
+    rounded,
+    scale_channel,
+)
 
 from modelcheck.judge import (
     CLAIMS,
     Blame,
     Comparison,
-    NoiseFloor,
     Outcome,
     judge_equivalence,
     lower_bound,
@@ -219,7 +227,7 @@ def test_where_no_floor_is_needed_every_floor_decides_alike(
         limit=limit and parse_limit(limit),
     )
     unmeasured = judge_equivalence(case)
-    floors = [NoiseFloor(4, x, 64, permutable=True) for x in measured]
+    floors = [floor_of(x, 64) for x in measured]
     checks = [judge_equivalence(replace(case, noise_floor=floor)) for floor in floors]
     if needs_noise_floor(case):
         assert unmeasured.outcome is Outcome.INCONCLUSIVE
@@ -243,6 +251,6 @@ def test_an_absurd_floor_is_no_licence():
     reference = outputs()
     wrong = reference.copy()
     scale_channel(wrong)
-    chaotic = NoiseFloor(4, 1.0, 576, permutable=True)
+    chaotic = floor_of(1.0, 576)
     check = judge("exact", reference, reference, wrong, noise_floor=chaotic)
     assert check.outcome is Outcome.FAIL

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 
@@ -23,8 +23,11 @@ from modelcheck.judge import (
     NoiseFloor,
     Outcome,
     SpeedEvidence,
+    describe_noise,
+    hopeless_limit,
     judge_equivalence,
     needs_noise_floor,
+    wants_noise_floor,
 )
 from modelcheck.judge.limits import MIN_AGREEMENT
 from modelcheck.model.float32 import as_float32
@@ -51,6 +54,7 @@ from modelcheck.verification.known import (
     findings,
     referring,
 )
+from modelcheck.verification.floors import Ground, lane_floors
 from modelcheck.verification.lane import Arrays, Files, Lane
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
@@ -335,18 +339,39 @@ class _Run:
             )
 
     def _judge(self, i: int) -> Check:
-        case, lane = self._case(i, None), self.lanes[i]
-        check = judge_equivalence(case)
-        if not lane.alive or not needs_noise_floor(case):
-            return check
-        kept, seed = self.tallies[i].kept, self.plan.seed
-        for floor in probes.noise_floors(lane, self.plan.original, kept, self.workspace, seed=seed):
-            check = judge_equivalence(self._case(i, floor))
-            if check.outcome is Outcome.PASS:
-                break
-        return check
+        case, decides = self._case(i), False
+        if self.lanes[i].alive and wants_noise_floor(case):
+            decides = needs_noise_floor(case)
+            for floor in self._floors(i):
+                case = replace(case, noise_floor=floor)
+                told = not decides and hopeless_limit(case) is not None
+                if told or judge_equivalence(case).outcome is Outcome.PASS:
+                    break
+        self._warn_of_hopeless_limit(case)
+        return judge_equivalence(case)
 
-    def _case(self, i: int, floor: NoiseFloor | None) -> EquivalenceCase:
+    def _warn_of_hopeless_limit(self, case: EquivalenceCase) -> None:
+        declared = hopeless_limit(case)
+        if declared is not None:
+            self.warnings.append(
+                f"{case.target}: max-error={declared:g} lies below what rounding alone explains: "
+                f"{describe_noise(case)}. Only the very same sums can hold it; max-error=auto "
+                "asks for the noise floor."
+            )
+
+    def _floors(self, i: int) -> Iterator[NoiseFloor]:
+        """The growing noise floor of a lane."""
+        plan, kept = self.plan, self.tallies[i].kept
+        return lane_floors(
+            self.lanes[i],
+            Ground.of_kept(plan.original, kept),
+            self.workspace,
+            seed=plan.seed,
+            memory=plan.memory,
+            samples=plan.samples.digest,
+        )
+
+    def _case(self, i: int) -> EquivalenceCase:
         plan, tally = self.plan, self.tallies[i]
         settings = plan.targets[i]
         transform_drift = tally.transform_drift
@@ -360,7 +385,6 @@ class _Run:
             limit=settings.limits.equivalence,
             target_agreement={k: a.result() for k, a in tally.target_agreement.items()},
             total_agreement={k: a.result() for k, a in tally.total_agreement.items()},
-            noise_floor=floor,
             reduction_length=longest_reduction(plan.original),
             synthetic=plan.samples.synthetic,
             optional=settings.target.optional,
