@@ -53,9 +53,8 @@ def limit(runner: Runner, name: str) -> float:
     """The judge's limit for the exact claim, its noise floor taken from rounding."""
     model = trained(name)
     largest = max(worst(a, b) for a, b in rounding_noise(model, [images()], runner))
-    return NoiseFloor(
-        (Variation("rounding", "", {"y": largest}, {}),), longest_reduction(model)
-    ).limit
+    rounding = Variation("rounding", "onnxruntime", {"y": largest}, {})
+    return NoiseFloor((rounding,), longest_reduction(model)).limit
 
 
 @pytest.mark.parametrize("name", TRAINED)

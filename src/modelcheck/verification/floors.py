@@ -9,11 +9,10 @@ only grows with each variation, so a caller may stop at the first that lets a ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-
-import numpy as np
 
 from modelcheck.errors import ContainedFailure, Unsupported
 from modelcheck.judge import Comparison, ComparisonEvidence, NoiseFloor, Variation
@@ -28,16 +27,16 @@ from modelcheck.targets import Engine, Placement, Target, TargetSession
 from modelcheck.targets.session import NetOptions
 from modelcheck.verification.equivalence import Kept, aligned
 from modelcheck.verification.floor_notes import FloorNotes
-from modelcheck.verification.lane import Lane
+from modelcheck.verification.lane import Arrays, Lane
 from modelcheck.verification.memory import Memory, key_of
 from modelcheck.verification.variations import channels_permuted, sums_split, weights_as_floats
 
-Arrays = Mapping[str, np.ndarray]
 Outputs = Sequence[Arrays]  # one entry a sample
 Form = Callable[[Model, int], Model | None]
 
 _PERMUTATIONS, _SPLITS = 4, 2
 _DEFAULTS = NetOptions()
+_NAME = "a process that measures"
 # The first that a model has is tried, as often as is said.
 _FORMS: tuple[tuple[str, int, Form], ...] = (
     ("channels permuted", _PERMUTATIONS, channels_permuted),
@@ -65,7 +64,7 @@ class Ground:
 
 
 class Meter(Closing):
-    """A process of its own that runs forms of the original: it may die without harm to a lane."""
+    """A process of its own, on the target of a lane: it may die, and does no harm to the lane."""
 
     def __init__(
         self, target: Target, limits: ChildLimits | None, options: NetOptions = _DEFAULTS
@@ -73,21 +72,35 @@ class Meter(Closing):
         self._target, self._limits, self._options = target, limits, options
         self._session: TargetSession | None = None
 
-    def run(
-        self, path: Path, ground: Ground, engine: Engine, *, winograd: bool = True
-    ) -> list[Arrays]:
+    def load(
+        self,
+        path: Path,
+        outputs: Sequence[str],
+        engine: Engine,
+        *,
+        winograd: bool = True,
+        key: str = "net",
+    ) -> None:
         """Raises Unsupported or ContainedFailure where it does not run there."""
         if self._session is None:
-            name = "the noise floor"
-            self._session = TargetSession(self._target, name=name, limits=self._limits)
-        session = self._session
+            self._session = TargetSession(self._target, name=_NAME, limits=self._limits)
         options = self._options if winograd else replace(self._options, winograd=False)
+        with self._forgetting_the_dead():
+            self._session.load(path, outputs, key=key, engine=engine, options=options)
+
+    def forward(self, arrays: Arrays, expected: Arrays, *, key: str = "net") -> Arrays:
+        """The outputs, in the shapes of what is expected; raises as `load` does."""
+        assert self._session is not None
+        with self._forgetting_the_dead():
+            return aligned(self._session.forward(arrays, key=key), expected)
+
+    @contextmanager
+    def _forgetting_the_dead(self) -> Iterator[None]:
+        """Where the process died, the next model gets another."""
         try:
-            session.load(path, ground.outputs, engine=engine, options=options)
-            pairs = zip(ground.samples, ground.expected, strict=True)
-            return [aligned(session.forward(x), wanted) for x, wanted in pairs]
+            yield
         except ContainedFailure:
-            self.close()  # the process is gone; the next form starts another
+            self.close()
             raise
 
     def close(self) -> None:
@@ -206,7 +219,10 @@ class Measurement:
     def _run(self, model: Model, engine: Engine, *, winograd: bool = True) -> Outputs:
         path = self.workspace.path / "variation.onnx"
         write_private(model, path)
-        return self.meter.run(path, self.ground, engine, winograd=winograd)
+        ground = self.ground
+        self.meter.load(path, ground.outputs, engine, winograd=winograd)
+        pairs = zip(ground.samples, ground.expected, strict=True)
+        return [self.meter.forward(arrays, wanted) for arrays, wanted in pairs]
 
     def _compared(self, before: Outputs, after: Outputs) -> ComparisonEvidence:
         comparison = Comparison(self.ground.outputs)
@@ -232,7 +248,7 @@ def lane_floors(
     target, opencv = lane.settings.target, lane.opencv
     assert opencv is not None
     placements = (lane.original_placement, lane.candidate_placement)
-    engines = list(dict.fromkeys(_engine(p) for p in placements if p is not None))
+    engines = list(dict.fromkeys(engine_of(p) for p in placements if p is not None))
     others = [Engine(word) for word in opencv.engines if Engine(word) not in engines]
     other = others[0] if others and target.device.is_cpu and len(engines) == 1 else None
     key = key_of(
@@ -246,6 +262,6 @@ def lane_floors(
         yield from measurement.floors(engines, other)
 
 
-def _engine(placement: Placement) -> Engine:
+def engine_of(placement: Placement) -> Engine:
     """The engine of a placement: 'cpu new' -> new."""
     return Engine(placement.actual.split()[1])

@@ -35,7 +35,6 @@ from modelcheck.model.permutation import longest_reduction
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
-from modelcheck.transforms import Claim
 from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally, class_outputs, made_by, stream
 from modelcheck.verification.events import (
@@ -59,7 +58,8 @@ from modelcheck.verification.lane import Arrays, Files, Lane
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
 from modelcheck.verification.recollection import Recollection
-from modelcheck.verification.saturation import check_before_saturation
+from modelcheck.verification.saturation import SAMPLES as SATURATION_SAMPLES
+from modelcheck.verification.saturation import Look, check_before_saturation
 from modelcheck.verification.signature import signature_fault, signature_warnings
 from modelcheck.verification.speed import SpeedStage
 
@@ -315,15 +315,19 @@ class _Run:
             yield Progressed(i + 1)
 
     def _before_saturation(self, reference: Reference, i: int, judged: Check) -> Check | None:
-        plan, lane = self.plan, self.lanes[i]
-        exact = plan.claim is Claim.EXACT and plan.targets[i].limits.equivalence is None
-        if plan.candidate is None or not exact or not lane.alive:
+        plan, lane, evidence = self.plan, self.lanes[i], judged.evidence
+        if plan.candidate is None or not lane.alive or judged.outcome is not Outcome.PASS:
             return None
-        if judged.outcome is not Outcome.PASS:
-            return None
-        models = (plan.original, plan.candidate)
-        kept = self.tallies[i].kept
-        return check_before_saturation(lane, reference, models, kept, self.workspace, judged)
+        assert isinstance(evidence, EquivalenceEvidence)
+        look = Look(
+            lane, reference, plan.original, plan.candidate,
+            samples=plan.samples.select(range(min(SATURATION_SAMPLES, plan.samples.count))),
+            kept=self.tallies[i].kept, judged=self._case(i), evidence=evidence,
+            seed=plan.seed, memory=plan.memory,
+        )  # fmt: skip
+        check, warning = check_before_saturation(look, self.workspace)
+        self.warnings += [warning] if warning else []
+        return check
 
     def _warn_of_lost_scores(self, check: Check) -> None:
         """Agreement may pass where the scores are gone: who thresholds them must know."""

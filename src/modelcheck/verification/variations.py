@@ -101,5 +101,5 @@ def _dequantized(node: ir.Node, static: Static) -> np.ndarray | None:
     if scale.size > 1:
         shape[node.attributes.get_int("axis", 1)] = -1
     offset = zero[0].reshape(shape).astype(np.int64) if zero else 0
-    floats: np.ndarray = (quantized.astype(np.int64) - offset).astype(np.float32)
-    return floats * scale.reshape(shape)
+    floats = (quantized.astype(np.int64) - offset).astype(np.float32)
+    return np.asarray(floats * scale.reshape(shape))
