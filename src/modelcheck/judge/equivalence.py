@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from modelcheck import units
+from modelcheck.errors import printable
 from modelcheck.judge.agreement import AgreementEvidence
 from modelcheck.judge.comparison import ComparisonEvidence
 from modelcheck.judge.findings import Finding, View, judge_outputs, structural_fault
@@ -52,6 +54,7 @@ class EquivalenceCase:
     target_agreement: Mapping[str, AgreementEvidence] = field(default_factory=dict)
     total_agreement: Mapping[str, AgreementEvidence] = field(default_factory=dict)
     noise_floor: NoiseFloor | None = None  # None: not measured
+    two_engines: ComparisonEvidence | None = None  # the candidate there and in another engine
     reduction_length: int = 1  # K, for the lower bound while nothing is measured
     synthetic: bool = False
     optional: bool = False
@@ -89,6 +92,7 @@ class EquivalenceEvidence:
     noise_floor: NoiseFloor | None
     noise_limit: float  # what rounding alone explains of the noisiest output, scale-relative
     noise: str  # the same in words, with where it comes from
+    two_engines: ComparisonEvidence | None
     repairs_target: bool
     synthetic: bool
     judged_samples: int
@@ -125,6 +129,7 @@ def judge_equivalence(case: EquivalenceCase) -> Check:
         noise_floor=case.noise_floor,
         noise_limit=lower_bound(case.reduction_length) if floor is None else floor.limit,
         noise=describe_noise(case),
+        two_engines=case.two_engines,
         repairs_target=decision.repairs_target,
         synthetic=case.synthetic,
         judged_samples=case.judged_samples,
@@ -175,6 +180,12 @@ def hopeless_limit(case: EquivalenceCase) -> float | None:
 
 def describe_noise(case: EquivalenceCase) -> str:
     """What rounding alone explains, and how that is known."""
+    if case.two_engines is not None and case.two_engines.outputs:
+        worst = min(case.two_engines.outputs, key=lambda output: output.sqnr_db)
+        return (
+            f"two engines at this precision lie {units.decibels(worst.sqnr_db)} apart (the "
+            f"candidate in onnxruntime and here, output '{printable(worst.name, limit=60)}')"
+        )
     if case.noise_floor is not None:
         return case.noise_floor.describe()
     return describe_lower_bound(case.reduction_length, "no more was needed to decide")

@@ -35,6 +35,7 @@ from modelcheck.model.permutation import longest_reduction
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
+from modelcheck.transforms import Claim
 from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally, class_outputs, made_by, stream
 from modelcheck.verification.events import (
@@ -57,6 +58,7 @@ from modelcheck.verification.floors import Ground, lane_floors
 from modelcheck.verification.lane import Arrays, Files, Lane
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
+from modelcheck.verification.precision import two_engines
 from modelcheck.verification.recollection import Recollection
 from modelcheck.verification.saturation import SAMPLES as SATURATION_SAMPLES
 from modelcheck.verification.saturation import Look, check_before_saturation
@@ -344,6 +346,9 @@ class _Run:
 
     def _judge(self, i: int) -> Check:
         case, decides = self._case(i), False
+        if self.plan.claim is Claim.PRECISION and self.plan.candidate is not None:
+            found = two_engines(self.files, self.tallies[i].kept, self.plan.child_limits)
+            case = replace(case, two_engines=found)
         if self.lanes[i].alive and wants_noise_floor(case):
             decides = needs_noise_floor(case)
             for floor in self._floors(i):

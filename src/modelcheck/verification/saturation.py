@@ -139,12 +139,17 @@ def _probed(look: Look, ends: Mapping[str, Ending], workspace: Workspace) -> _Pr
             f"the original ends in {_described(ends)}, the candidate in {_described(others)}"
         )
     path = workspace.path / _FILE
-    before = _run_reference(look, look.original, [t for t, _ in firsts], path)
-    after = _run_reference(look, look.candidate, seconds, path)
-    pairs = _pairs([t for t, _ in firsts], seconds, before, after)
+    tensors = [tensor for tensor, _ in firsts]
+    before = _in_reference(look, look.reference, look.original, tensors, path)
+    pairs, after = tensors, before
+    if set(tensors) - set(seconds):
+        # A process of its own: what a candidate does there must not end the reference.
+        with Reference(limits=look.lane.limits) as another:
+            after = _in_reference(look, another, look.candidate, seconds, path)
+        pairs = _pairs(tensors, seconds, before, after)
     names = [f"before saturation {i}" for i in range(len(firsts))]
     return _Probed(
-        _with_outputs(look.original, dict(zip(names, (t for t, _ in firsts), strict=True)), before),
+        _with_outputs(look.original, dict(zip(names, tensors, strict=True)), before),
         _with_outputs(look.candidate, dict(zip(names, pairs, strict=True)), after),
         {name: output for name, (_, output) in zip(names, firsts, strict=True)},
     )
@@ -154,15 +159,15 @@ def _described(ends: Mapping[str, Ending]) -> str:
     return "; ".join(f"{e.describe()} ('{name}')" for name, e in ends.items()) or "none of these"
 
 
-def _run_reference(
-    look: Look, model: Model, tensors: Sequence[str], path: Path
+def _in_reference(
+    look: Look, reference: Reference, model: Model, tensors: Sequence[str], path: Path
 ) -> dict[str, np.ndarray]:
     """The tensors on the first sample, in float32."""
     exact, outputs = with_values(as_float32(model), list(tensors))
     write_private(exact, path)
-    look.reference.load(path, key=_KEY)
-    found = look.reference.run(next(iter(look.samples)).arrays, key=_KEY)
-    look.reference.unload(_KEY)
+    reference.load(path, key=_KEY)
+    found = reference.run(next(iter(look.samples)).arrays, key=_KEY)
+    reference.unload(_KEY)
     return {tensor: found[output] for tensor, output in zip(tensors, outputs, strict=True)}
 
 
