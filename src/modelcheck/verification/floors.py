@@ -249,7 +249,7 @@ def lane_floors(
     assert opencv is not None
     placements = (lane.original_placement, lane.candidate_placement)
     engines = list(dict.fromkeys(engine_of(p) for p in placements if p is not None))
-    others = [Engine(word) for word in opencv.engines if Engine(word) not in engines]
+    others = [Engine(word) for word in opencv.engines if word not in (*engines, Engine.AUTO)]
     other = others[0] if others and target.device.is_cpu and len(engines) == 1 else None
     key = key_of(
         floor=ground.model.digest, samples=samples, outputs=list(ground.outputs),
