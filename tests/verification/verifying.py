@@ -35,7 +35,7 @@ def model(
     graph = helper.make_graph(
         nodes, "g",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, kw.get("out"))],
+        [helper.make_tensor_value_info("y", kw.get("dtype", TensorProto.FLOAT), kw.get("out"))],
         initializer=[numpy_helper.from_array(v, k) for k, v in weights.items()],
     )  # fmt: skip
     opset = [helper.make_opsetid("", int(kw.get("opset", 17)))]  # type: ignore[arg-type]
