@@ -52,7 +52,7 @@ def judged(net: Model, candidate: Model) -> Verification:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("fault", (*FAULTS, *SLIGHT_FAULTS), ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", [*FAULTS, *SLIGHT_FAULTS], ids=lambda fault: fault.name)
 def test_a_planted_fault_is_rejected_and_blamed_on_the_candidate(name: str, fault: Fault) -> None:
     faulty = fault.plant(original(name), np.random.default_rng(5))
     if faulty is None:
