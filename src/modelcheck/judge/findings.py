@@ -49,6 +49,7 @@ class Finding:
     output: str = ""
 
 
+_DECLARE_AUTO = "Declare max-error=auto for the noise floor, or a larger number"
 _NOT_COMPARED = Finding(Outcome.INCONCLUSIVE, "not compared with the original there")
 
 
@@ -140,9 +141,11 @@ def _judge_error(view: View, output: OutputEvidence, limit: float) -> Finding:
             return _NOT_COMPARED
         findings.insert(0, _error_finding("max error from the original there", moved, limit))
     found = _combine(findings, gravest, " and ")
-    if found.outcome is Outcome.FAIL and limit < (floor := view.noise.limit_of(output.name)):
-        floor_text = units.scientific(floor)
-        return replace(found, text=f"{found.text}, a limit below the noise floor {floor_text}")
+    floor = view.noise.limit_of(output.name)
+    if found.outcome is Outcome.FAIL and limit < floor:
+        text = f"{found.text}, a limit below the noise floor {units.scientific(floor)}"
+        remedy = _DECLARE_AUTO if error_of(output) <= floor else ""
+        return replace(found, text=text, remedy=remedy)
     return found
 
 

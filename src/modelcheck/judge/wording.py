@@ -31,7 +31,7 @@ def equivalence_message(
     others = len({finding.output for finding in causes if finding.output}) - 1
     if others > 0 and outcome is not Outcome.PASS:
         what += f" (and {units.plural(others, 'other output')})"
-    remark = _remark(outcome, blame, evidence)
+    remark = _remark(outcome, Blame.NONE if told.remedy else blame, evidence)
     remedy = told.remedy or _remedy(outcome, blame, evidence)
     return " ".join(f"{part}." for part in (f"{where}: {what}", remark, remedy) if part)
 
