@@ -121,6 +121,7 @@ class Measurement:
     half_floats: bool = False
     _found: list[Variation] = field(default_factory=list)
     _there: dict[Engine, Outputs] = field(default_factory=dict)
+    _length: int = 1
 
     def floors(
         self, engines: Sequence[Engine], other: Engine | None = None
@@ -131,6 +132,7 @@ class Measurement:
         there only where nothing else can be measured. Yields at least once.
         """
         self._there[engines[0]] = self.ground.original
+        self._length = longest_reduction(self.ground.model)
         try:
             for engine in engines:
                 for _ in self._on(engine):
@@ -145,8 +147,8 @@ class Measurement:
 
     def floor(self) -> NoiseFloor:
         """What has been found so far."""
-        length = longest_reduction(self.ground.model)
-        return NoiseFloor(tuple(self._found), length, "no form of it can be compared there")
+        why_none = "no other form of it can be compared there"
+        return NoiseFloor(tuple(self._found), self._length, why_none)
 
     def _on(self, engine: Engine) -> Iterator[None]:
         for what, count, make in _FORMS:
