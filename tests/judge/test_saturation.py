@@ -58,6 +58,14 @@ def test_what_is_only_squeezed_is_left_to_the_outputs():
     assert check.outcome is Outcome.PASS
 
 
+def test_scores_a_little_below_the_limit_behind_equal_outputs_are_no_alarm():
+    """At 20 dB, where 25 are asked for: what int8 leaves of large scores."""
+    original = 10 * outputs(1, (20, 6))
+    candidate = rounded(original, by=0.1 / np.abs(original).max() * original.std() * np.sqrt(3))
+    assert looked("lossy", (original, candidate), total_agreement={}).outcome is Outcome.PASS
+    assert looked("precision", (original, candidate)).outcome is Outcome.FAIL
+
+
 def test_proven_agreement_counts_before_saturation_too():
     original, candidate = scores(samples=320)
     candidate = candidate - np.float32(80)
