@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from verifying import judged, model
 
 from modelcheck.data import from_arrays
@@ -13,7 +13,7 @@ from modelcheck.judge import Limits, Outcome, parse_limit
 from modelcheck.model import Model
 from modelcheck.recipe import TargetSettings
 from modelcheck.targets import Target
-from modelcheck.transforms import Claim
+from modelcheck.transforms import Claim, fp16
 from modelcheck.verification import Verification
 
 KIND = "before saturation"
@@ -24,7 +24,7 @@ def node(op: str, inputs: list[str], output: str, **attributes: object) -> onnx.
     return helper.make_node(op, inputs, [output], **attributes)
 
 
-def net(*end: onnx.NodeProto, bias: bool = True, factor: float = 1.0) -> Model:
+def net(*end: onnx.NodeProto, bias: bool = True, factor: float = 1.0, scores: str = "s") -> Model:
     """Traffic signs: scores of thousands 's' with a bias, then the nodes of the end, to 'y'."""
     random = np.random.default_rng(3)
     w = 300 * random.standard_normal((CLASSES, 3, 3, 3)).astype(np.float32)
@@ -33,7 +33,7 @@ def net(*end: onnx.NodeProto, bias: bool = True, factor: float = 1.0) -> Model:
     nodes = [
         node("Conv", ["x", "w", "b"], "c", name="conv"),
         node("GlobalAveragePool", ["c"], "p"),
-        node("Flatten", ["p"], "s"),
+        node("Flatten", ["p"], scores),
         *end,
     ]
     if not bias:
@@ -164,3 +164,28 @@ def test_heads_of_several_sigmoids_are_paired_whatever_their_order() -> None:
         n.output[:] = [o if o == "y" else f"r/{o}" for o in n.output]
     assert verdict(heads("a", "b"), Model.from_proto(renamed)).outcome is Outcome.PASS
     assert verdict(heads("a", "b"), heads("a", "b", factor=1.01)).outcome is Outcome.FAIL
+
+
+def test_half_floats_are_looked_behind_too() -> None:
+    whole = softmax()
+    for found in outcomes(verdict(whole, fp16()(whole), claim=Claim.PRECISION)):
+        assert (found["equivalence"], found[KIND]) == (Outcome.PASS, Outcome.PASS)
+
+
+def test_tensors_of_one_name_and_other_shapes_are_no_fault() -> None:
+    """The candidate has its scores as (2, 2), under the name that the original's (1, 4) have."""
+    shapes = {"square": [2, 2], "row": [1, 4]}
+    constants = [
+        node("Constant", [], name, value=numpy_helper.from_array(np.array(shape, np.int64)))
+        for name, shape in shapes.items()
+    ]
+    turned = net(
+        *constants,
+        node("Reshape", ["s0", "square"], "s"),
+        node("Sigmoid", ["s"], "z"),
+        node("Reshape", ["z", "row"], "y"),
+        scores="s0",
+    )
+    for found in outcomes(verdict(net(node("Sigmoid", ["s"], "y")), turned)):
+        assert found["equivalence"] is Outcome.PASS
+        assert found[KIND] is Outcome.INCONCLUSIVE

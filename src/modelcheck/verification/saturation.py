@@ -214,13 +214,16 @@ def _compared(look: Look, probed: _Probed, workspace: Workspace) -> tuple[Equiva
     tally = Tally(names, lambda shapes: frozenset(), alone=False)
     for sample, expected, original, candidate in _runs(look, probed, names, workspace):
         tally.add(sample, expected, original, candidate)
-    moved = tally.transform_drift
+    moved, total = tally.transform_drift, tally.total.result()
+    for output in total.outputs:
+        if output.shape_mismatch is not None:
+            raise _Apart(f"'{output.name}' has another shape in the candidate")
     judged = look.judged
     case = replace(
         judged,
         target_drift=tally.target_drift.result(),
         transform_drift=None if moved is None else moved.result(),
-        total=tally.total.result(),
+        total=total,
         judged_samples=tally.samples,
         target_agreement=_agreements(judged.target_agreement, probed.behind),
         total_agreement=_agreements(judged.total_agreement, probed.behind),
