@@ -9,13 +9,25 @@ only grows with each variation, so a caller may stop at the first that lets a ca
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from modelcheck.errors import ContainedFailure, Unsupported
-from modelcheck.judge import Comparison, ComparisonEvidence, NoiseFloor, Variation
+from modelcheck.judge import (
+    Comparison,
+    ComparisonEvidence,
+    EquivalenceCase,
+    NoiseFloor,
+    Outcome,
+    Variation,
+    describe_noise,
+    hopeless_limit,
+    judge_equivalence,
+    needs_noise_floor,
+    wants_noise_floor,
+)
 from modelcheck.judge.findings import error_of, noise_of, structural_fault
 from modelcheck.judge.limits import HALF_TOTAL_ERROR_FLOOR, TOTAL_ERROR_FLOOR
 from modelcheck.judge.noise import LARGEST_LIMIT
@@ -267,3 +279,31 @@ def lane_floors(
 def engine_of(placement: Placement) -> Engine:
     """The engine of a placement: 'cpu new' -> new."""
     return Engine(placement.actual.split()[1])
+
+
+def with_noise_floor(case: EquivalenceCase, floors: Iterable[NoiseFloor]) -> EquivalenceCase:
+    """The case with as much of the floor as decides it, or tells why a declared limit failed.
+
+    Where the floor changes nothing, nothing of it is measured.
+    """
+    if not wants_noise_floor(case):
+        return case
+    decides = needs_noise_floor(case)
+    for floor in floors:
+        case = replace(case, noise_floor=floor)
+        told = not decides and hopeless_limit(case) is not None
+        if told or judge_equivalence(case).outcome is Outcome.PASS:
+            break
+    return case
+
+
+def limit_warnings(case: EquivalenceCase) -> list[str]:
+    """A warning where a max-error is declared that rounding alone breaks."""
+    declared = hopeless_limit(case)
+    if declared is None:
+        return []
+    return [
+        f"{case.target}: max-error={declared:g} lies below what rounding alone explains: "
+        f"{describe_noise(case)}. Only the very same sums can hold it; max-error=auto asks for the "
+        "noise floor."
+    ]

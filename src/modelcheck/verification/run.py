@@ -23,11 +23,7 @@ from modelcheck.judge import (
     NoiseFloor,
     Outcome,
     SpeedEvidence,
-    describe_noise,
-    hopeless_limit,
     judge_equivalence,
-    needs_noise_floor,
-    wants_noise_floor,
 )
 from modelcheck.judge.limits import MIN_AGREEMENT
 from modelcheck.model.float32 import as_float32
@@ -46,6 +42,7 @@ from modelcheck.verification.events import (
     Verified,
     Warned,
 )
+from modelcheck.verification.floors import Ground, lane_floors, limit_warnings, with_noise_floor
 from modelcheck.verification.known import (
     CANDIDATE,
     ORIGINAL,
@@ -54,13 +51,11 @@ from modelcheck.verification.known import (
     findings,
     referring,
 )
-from modelcheck.verification.floors import Ground, lane_floors
 from modelcheck.verification.lane import Arrays, Files, Lane
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
 from modelcheck.verification.precision import two_engines
 from modelcheck.verification.recollection import Recollection
-from modelcheck.verification.saturation import SAMPLES as SATURATION_SAMPLES
 from modelcheck.verification.saturation import Look, check_before_saturation
 from modelcheck.verification.signature import signature_fault, signature_warnings
 from modelcheck.verification.speed import SpeedStage
@@ -317,18 +312,12 @@ class _Run:
             yield Progressed(i + 1)
 
     def _before_saturation(self, reference: Reference, i: int, judged: Check) -> Check | None:
-        plan, lane, evidence = self.plan, self.lanes[i], judged.evidence
+        plan, lane = self.plan, self.lanes[i]
         if plan.candidate is None or not lane.alive or judged.outcome is not Outcome.PASS:
             return None
-        assert isinstance(evidence, EquivalenceEvidence)
-        look = Look(
-            lane, reference, plan.original, plan.candidate,
-            samples=plan.samples.select(range(min(SATURATION_SAMPLES, plan.samples.count))),
-            kept=self.tallies[i].kept, judged=self._case(i), evidence=evidence,
-            seed=plan.seed, memory=plan.memory,
-        )  # fmt: skip
-        check, warning = check_before_saturation(look, self.workspace)
-        self.warnings += [warning] if warning else []
+        look = Look.of(plan, lane, reference, self._case(i), judged, self.tallies[i].kept)
+        check, warnings = check_before_saturation(look, self.workspace)
+        self.warnings += warnings
         return check
 
     def _warn_of_lost_scores(self, check: Check) -> None:
@@ -345,40 +334,21 @@ class _Run:
             )
 
     def _judge(self, i: int) -> Check:
-        case, decides = self._case(i), False
+        case = self._case(i)
         if self.plan.claim is Claim.PRECISION and self.plan.candidate is not None:
             found = two_engines(self.files, self.tallies[i].kept, self.plan.child_limits)
             case = replace(case, two_engines=found)
-        if self.lanes[i].alive and wants_noise_floor(case):
-            decides = needs_noise_floor(case)
-            for floor in self._floors(i):
-                case = replace(case, noise_floor=floor)
-                told = not decides and hopeless_limit(case) is not None
-                if told or judge_equivalence(case).outcome is Outcome.PASS:
-                    break
-        self._warn_of_hopeless_limit(case)
+        if self.lanes[i].alive:
+            case = with_noise_floor(case, self._floors(i))
+        self.warnings += limit_warnings(case)
         return judge_equivalence(case)
 
-    def _warn_of_hopeless_limit(self, case: EquivalenceCase) -> None:
-        declared = hopeless_limit(case)
-        if declared is not None:
-            self.warnings.append(
-                f"{case.target}: max-error={declared:g} lies below what rounding alone explains: "
-                f"{describe_noise(case)}. Only the very same sums can hold it; max-error=auto "
-                "asks for the noise floor."
-            )
-
     def _floors(self, i: int) -> Iterator[NoiseFloor]:
-        """The growing noise floor of a lane."""
-        plan, kept = self.plan, self.tallies[i].kept
+        plan, ground = self.plan, Ground.of_kept(self.plan.original, self.tallies[i].kept)
         return lane_floors(
-            self.lanes[i],
-            Ground.of_kept(plan.original, kept),
-            self.workspace,
-            seed=plan.seed,
-            memory=plan.memory,
-            samples=plan.samples.digest,
-        )
+            self.lanes[i], ground, self.workspace,
+            seed=plan.seed, memory=plan.memory, samples=plan.samples.digest,
+        )  # fmt: skip
 
     def _case(self, i: int) -> EquivalenceCase:
         plan, tally = self.plan, self.tallies[i]

@@ -20,10 +20,6 @@ from modelcheck.judge import (
     Check,
     EquivalenceCase,
     EquivalenceEvidence,
-    NoiseFloor,
-    Outcome,
-    judge_equivalence,
-    needs_noise_floor,
 )
 from modelcheck.judge.saturation import (
     is_blind,
@@ -39,11 +35,12 @@ from modelcheck.process import Workspace
 from modelcheck.reference import Reference
 from modelcheck.reference.probes import with_values
 from modelcheck.verification.equivalence import Kept, Tally
-from modelcheck.verification.floors import Ground, Meter, engine_of, lane_floors
+from modelcheck.verification.floors import Ground, Meter, engine_of, lane_floors, with_noise_floor
 from modelcheck.verification.lane import Arrays, Lane
 from modelcheck.verification.memory import Memory
+from modelcheck.verification.plan import Plan
 
-SAMPLES = 32  # twice what an SQNR wants
+_SAMPLES = 32  # twice what an SQNR wants
 _KEY, _FILE = "before saturation", "before-saturation.onnx"
 _PAIR = ("original", "candidate")
 
@@ -64,8 +61,22 @@ class Look:
     kept: Sequence[Kept]
     judged: EquivalenceCase
     evidence: EquivalenceEvidence
-    seed: int = 0
-    memory: Memory | None = None
+    seed: int
+    memory: Memory | None
+
+    @classmethod
+    def of(
+        cls, plan: Plan, lane: Lane, reference: Reference, case: EquivalenceCase, judged: Check,
+        kept: Sequence[Kept],
+    ) -> Look:  # fmt: skip
+        """Of a plan's two models on one lane, whose outputs have passed with the check `judged`."""
+        assert plan.candidate is not None
+        assert isinstance(judged.evidence, EquivalenceEvidence)
+        samples = plan.samples.select(range(min(_SAMPLES, plan.samples.count)))
+        return cls(
+            lane, reference, plan.original, plan.candidate, samples, kept, case,
+            judged.evidence, plan.seed, plan.memory,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,7 @@ class _Probed:
     behind: Mapping[str, str]  # the tensor's name as an output -> the output behind it
 
 
-def check_before_saturation(look: Look, workspace: Workspace) -> tuple[Check | None, str | None]:
+def check_before_saturation(look: Look, workspace: Workspace) -> tuple[Check | None, list[str]]:
     """The check, and a warning where the models cannot be compared there.
 
     No check where no output ends like that, where its classes alone let the candidate pass, or
@@ -85,48 +96,40 @@ def check_before_saturation(look: Look, workspace: Workspace) -> tuple[Check | N
     """
     ends = endings(look.original)
     if not ends or (not look.judged.exact and rests_on_agreement(look.judged)):
-        return None, None
+        return None, []
     try:
         probed = _probed(look, ends, workspace)
         case, ground = _compared(look, probed, workspace)
         check = _judged(look, probed, case, ground, workspace)
     except (_Apart, InvalidInput, Unsupported, ContainedFailure) as error:
         return _without(look, ends, error.what)
-    return check, None
+    return check, []
 
 
-def _without(
-    look: Look, ends: Mapping[str, Ending], reason: str
-) -> tuple[Check | None, str | None]:
+def _without(look: Look, ends: Mapping[str, Ending], reason: str) -> tuple[Check | None, list[str]]:
     target = look.lane.settings.target
     blind = any(
         all(is_blind(end.operators[0], k.expected[name]) for k in look.kept)
         for name, end in ends.items()
     )
     if blind:
-        return not_looked(target.name, reason, optional=target.optional), None
-    return None, (
-        f"{target.name}: what goes into the last operators "
-        f"({'; '.join(sorted({e.describe() for e in ends.values()}))}) was not compared: {reason}"
-    )
+        return not_looked(target.name, reason, optional=target.optional), []
+    operators = "; ".join(sorted({end.describe() for end in ends.values()}))
+    return None, [
+        f"{target.name}: what goes into the last operators ({operators}) was not compared: {reason}"
+    ]
 
 
 def _judged(
     look: Look, probed: _Probed, case: EquivalenceCase, ground: Ground, workspace: Workspace
 ) -> Check:
-    if case.exact and needs_noise_floor(case):
-        for floor in _floors(look, ground, workspace):
-            case = replace(case, noise_floor=floor)
-            if judge_equivalence(case).outcome is Outcome.PASS:
-                break
+    if case.exact:
+        floors = lane_floors(
+            look.lane, ground, workspace,
+            seed=look.seed, memory=look.memory, samples=look.samples.digest,
+        )  # fmt: skip
+        case = with_noise_floor(case, floors)
     return judge_before_saturation(case, look.evidence, probed.behind)
-
-
-def _floors(look: Look, ground: Ground, workspace: Workspace) -> Iterator[NoiseFloor]:
-    return lane_floors(
-        look.lane, ground, workspace,
-        seed=look.seed, memory=look.memory, samples=look.samples.digest,
-    )  # fmt: skip
 
 
 def _probed(look: Look, ends: Mapping[str, Ending], workspace: Workspace) -> _Probed:
