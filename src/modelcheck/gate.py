@@ -167,13 +167,14 @@ def without_steps(recipe: Recipe) -> tuple[Recipe, int]:
 def default_claim(recipe: Recipe, *, alone: bool = False) -> Claim:
     """What a pair made elsewhere must be, if nobody says: exact.
 
-    With a declared equivalence limit that limit decides, as for a lossy transform. A speed limit
-    changes nothing. A model alone is its own original, and nothing was lost in making it.
+    With a declared equivalence limit that limit decides, as for a lossy transform, unless it is
+    max-error=auto, which is what exact means. A speed limit changes nothing. A model alone is its
+    own original, and nothing was lost in making it.
     """
-    if alone:
+    declared = [t.limits.equivalence for t in recipe.targets]
+    if alone or None in declared or all(limit is None or limit.exact for limit in declared):
         return Claim.EXACT
-    declared = all(t.limits.equivalence is not None for t in recipe.targets)
-    return Claim.LOSSY if declared else Claim.EXACT
+    return Claim.LOSSY
 
 
 def inspect_model(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Inspection:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from modelcheck.data import open_samples
 from modelcheck.judge import Blame, Outcome
 from modelcheck.model import Model, load
+from modelcheck.process import Workspace
 from modelcheck.recipe import CheckKind, Judging, TargetSettings
+from modelcheck.reference import ReferenceActivations, open_reference
 from modelcheck.targets import Target
-from modelcheck.testing.faults import EQUIVALENTS, FAULTS, Equivalent, Fault
+from modelcheck.testing.faults import EQUIVALENTS, FAULTS, SLIGHT_FAULTS, Equivalent, Fault
+from modelcheck.transforms import Context, quantize
 from modelcheck.verification import Plan, Verification, Verified, verify
+from modelcheck.verification.variations import channels_permuted, sums_split
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 MODELS = ("digits_resnet", "digits_depthwise", "digits_twohead")
-TARGETS = tuple(TargetSettings(Target.parse(f"cpu:{e}:threads=1")) for e in ("new", "classic"))
+TARGETS = tuple(
+    TargetSettings(Target.parse(f"cpu:{e}:threads=1")) for e in ("new", "classic", "auto")
+)
 
 
 @cache
@@ -26,8 +34,16 @@ def original(name: str) -> Model:
     return load(FIXTURES / f"{name}.onnx")
 
 
-def judged(name: str, candidate: Model) -> Verification:
-    net = original(name)
+@cache
+def quantized() -> Model:
+    net = original("digits_resnet")
+    samples = open_samples(FIXTURES / "digits_calibration.npz", net.signature, count=16)
+    with Workspace() as workspace, open_reference(net, workspace) as reference:
+        activations = ReferenceActivations(reference, samples, workspace)
+        return quantize(scheme="qdq").apply(net, Context(activations=activations))
+
+
+def judged(net: Model, candidate: Model) -> Verification:
     samples = open_samples(FIXTURES / "digits_test.npz", net.signature, count=32)
     judging = Judging(checks=frozenset({CheckKind.EQUIVALENCE}))
     *_, last = verify(Plan(net, candidate, samples, TARGETS, judging=judging))
@@ -36,12 +52,12 @@ def judged(name: str, candidate: Model) -> Verification:
 
 
 @pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", [*FAULTS, *SLIGHT_FAULTS], ids=lambda fault: fault.name)
 def test_a_planted_fault_is_rejected_and_blamed_on_the_candidate(name: str, fault: Fault) -> None:
     faulty = fault.plant(original(name), np.random.default_rng(5))
     if faulty is None:
         pytest.skip(f"{name} has nothing for '{fault.name}'")
-    result = judged(name, faulty)
+    result = judged(original(name), faulty)
     for target in result.targets:
         assert target.outcome is Outcome.FAIL, target.checks
         assert {c.blame for c in target.checks if c.outcome is Outcome.FAIL} == {Blame.TRANSFORM}
@@ -53,13 +69,38 @@ def test_an_equivalent_rewrite_is_accepted(name: str, rewrite: Equivalent) -> No
     same = rewrite.rewrite(original(name), np.random.default_rng(5))
     if same is None:
         pytest.skip(f"{name} has nothing for '{rewrite.name}'")
-    result = judged(name, same)
+    result = judged(original(name), same)
+    assert result.outcome is Outcome.PASS, [check.message for check in result.checks]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_thousandth_in_one_channel_of_a_quantized_net_is_rejected(seed: int) -> None:
+    """Its layers are int8: the scale of one channel grows, and roundings go the other way."""
+    net = quantized()
+    proto = net.to_proto()
+    scales = [t for t in proto.graph.initializer if t.name.endswith("weight.scale")]
+    tensor = scales[seed % len(scales)]
+    values = numpy_helper.to_array(tensor).copy()
+    values[int(np.argmax(values))] *= np.float32(1.001)
+    tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    for target in judged(net, Model.from_proto(proto)).targets:
+        assert target.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize("form", [channels_permuted, sums_split])
+def test_another_form_of_a_quantized_net_is_accepted(
+    form: Callable[[Model, int], Model | None],
+) -> None:
+    net = quantized()
+    other = form(net, 11)
+    assert other is not None
+    result = judged(net, other)
     assert result.outcome is Outcome.PASS, [check.message for check in result.checks]
 
 
 def test_every_fault_and_every_rewrite_applies_to_some_model() -> None:
     random = np.random.default_rng
-    for fault in FAULTS:
+    for fault in (*FAULTS, *SLIGHT_FAULTS):
         assert any(fault.plant(original(m), random(5)) is not None for m in MODELS), fault.name
     for rewrite in EQUIVALENTS:
         assert any(rewrite.rewrite(original(m), random(5)) is not None for m in MODELS), (

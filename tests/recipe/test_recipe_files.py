@@ -330,3 +330,24 @@ class TestFiles:
     def test_a_name_too_long(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             load_recipe(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ('[limits]\nmax-error = "auto"', "max-error=auto"),
+        ('[limits]\nmax-error = "auto"\nmin-sqnr = 60', "min-sqnr=60,max-error=auto"),
+        ('[limits]\nlimit = "max-error=auto,min-sqnr=60"', "max-error=auto,min-sqnr=60"),
+        ('[[targets]]\nmax-error = "auto"', "max-error=auto"),
+        ('[[targets]]\nmax-error = "0.01"', "max-error=0.01"),
+    ],
+)
+def test_a_max_error_may_be_the_noise_floor(text: str, limit: str) -> None:
+    (target,) = parse_recipe(text, file=Path("a.toml")).targets
+    assert target.limits.equivalence == parse_limit(limit)
+
+
+def test_a_max_error_that_is_no_number_and_not_auto_is_refused() -> None:
+    with pytest.raises(UsageError, match="'atuo' is not a number") as refused:
+        parse_recipe('[limits]\nmax-error = "atuo"', file=Path("a.toml"))
+    assert "auto" in str(refused.value.remedy)

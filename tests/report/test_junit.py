@@ -44,6 +44,13 @@ def test_a_pass_has_one_case_a_check_and_no_failure(report: Report) -> None:
     assert suite.get("time") == "1.500"
 
 
+def test_the_limit_and_its_noise_floor_stand_in_the_case_of_the_outputs(report: Report) -> None:
+    said = suite_of(report).findtext("testcase[@name='equivalence']/system-out")
+    assert said is not None
+    assert "asked " in said
+    assert "noise floor" in said
+
+
 @given(names, names)
 def test_any_name_and_message_make_valid_xml(report: Report, name: str, text: str) -> None:
     suite = suite_of(renamed(report, name=name, checks=(check(Outcome.FAIL, text=text),)))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelcheck.judge import NoiseFloor
+from modelcheck.judge import NoiseFloor, Variation
 from modelcheck.model import Model, load
 from modelcheck.model.permutation import longest_reduction
 from modelcheck.testing.faults import EQUIVALENTS, FAULTS, Equivalent, Fault
@@ -53,7 +53,8 @@ def limit(runner: Runner, name: str) -> float:
     """The judge's limit for the exact claim, its noise floor taken from rounding."""
     model = trained(name)
     largest = max(worst(a, b) for a, b in rounding_noise(model, [images()], runner))
-    return NoiseFloor(2, largest, longest_reduction(model), permutable=True).limit
+    rounding = Variation("rounding", "onnxruntime", {"y": largest}, {})
+    return NoiseFloor((rounding,), longest_reduction(model)).limit
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -112,11 +112,11 @@ class EquivalenceOptions:
         float | None, typer.Option(help="Least SQNR in dB.", rich_help_panel=_LIMITS)
     ] = None
     max_error: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest error as a part of the output's scale.", rich_help_panel=_LIMITS
-        ),
-    ] = None
+        str | None,
+        typer.Option(metavar="FRACTION|auto", help="Largest error as a part of the output's scale; "
+                     "auto: the model's own noise floor, as claim exact has it.",
+                     rich_help_panel=_LIMITS),
+    ] = None  # fmt: skip
     limit: Annotated[
         str | None,
         typer.Option(metavar="EXPR", help="E.g. 'min-agreement=0.99|min-sqnr=25' (any of).",

@@ -17,8 +17,11 @@ from modelcheck.judge.comparison import (
 from modelcheck.judge.equivalence import (
     EquivalenceCase,
     EquivalenceEvidence,
+    describe_noise,
+    hopeless_limit,
     judge_equivalence,
     needs_noise_floor,
+    wants_noise_floor,
 )
 from modelcheck.judge.input_score import InputScore, Measured, Scales, measure
 from modelcheck.judge.limits import (
@@ -31,7 +34,7 @@ from modelcheck.judge.limits import (
     parse_fraction,
     parse_limit,
 )
-from modelcheck.judge.noise import NoiseFloor, lower_bound
+from modelcheck.judge.noise import NoiseFloor, Variation, lower_bound
 from modelcheck.judge.outcome import Blame, Check, Outcome, exit_code, gravest, overall
 from modelcheck.judge.sequential import Block, SequentialTest, interval, ready
 from modelcheck.judge.speed import (
@@ -75,13 +78,16 @@ __all__ = [
     "SpeedCase",
     "SpeedEvidence",
     "Term",
+    "Variation",
     "WorstCaseEvidence",
     "clopper_pearson",
     "default_limit",
+    "describe_noise",
     "describe_search",
     "exit_code",
     "gravest",
     "highest_provable",
+    "hopeless_limit",
     "interval",
     "is_class_scores",
     "judge_equivalence",
@@ -98,4 +104,5 @@ __all__ = [
     "ready",
     "samples_needed",
     "speed_decided",
+    "wants_noise_floor",
 ]

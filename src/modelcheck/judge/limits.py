@@ -7,7 +7,7 @@ where the agreement does, or where both of the others do.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelcheck import units
 from modelcheck.errors import UsageError, did_you_mean
@@ -19,10 +19,12 @@ HALF_TOTAL_ERROR_FLOOR = 2e-2  # ... and for OPENCL_FP16, CUDA_FP16 and CPU_FP16
 DEFAULT_MAX_FALLBACK = 0.2
 DEFAULT_SEARCH_INPUTS = 500  # where max-worst-error asks for a search, and nobody says how long
 
-NOISE_FLOOR = "noise-floor"  # the default of claim exact; it is measured, so never typed
+NOISE_FLOOR = "noise-floor"  # the default of claim exact; typed as max-error=auto
+AUTO = "auto"
 MAX_ERROR, MIN_SQNR, MIN_AGREEMENT = "max-error", "min-sqnr", "min-agreement"
 _TERMS = (MAX_ERROR, MIN_SQNR, MIN_AGREEMENT)
 _EXAMPLE = "Write for example 'min-agreement=0.99|min-sqnr=25'."
+_MAX_ERROR_EXAMPLE = "Write for example 0.01, or 'auto' for the model's own noise floor."
 _FALLBACK_EXAMPLE = "Write for example 0.2 or '20%'."
 _SLOWDOWN_EXAMPLE = "Write for example '3%'; for 'no slower at all', min-speedup 1."
 
@@ -43,7 +45,7 @@ class Term:
         if self.kind == MAX_ERROR:
             return f"max error <= {self.value:g} of the scale"
         return (
-            "max error within the noise floor, and from the reference within "
+            "max error within the noise floor (max-error=auto), and from the reference within "
             f"{self.value:g} of the scale or the noise floor"
         )
 
@@ -54,6 +56,29 @@ class EquivalenceLimit:
 
     any_of: tuple[tuple[Term, ...], ...]
     default: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether no candidate can meet it but one that only rounds: every way asks for auto."""
+        return all(any(t.kind == NOISE_FLOOR for t in all_of) for all_of in self.any_of)
+
+    def largest_error(self) -> float | None:
+        """The smallest max-error that is declared as a number, if there is one."""
+        declared = [t.value for all_of in self.any_of for t in all_of if t.kind == MAX_ERROR]
+        return min(declared, default=None)
+
+    def on_half_floats(self) -> EquivalenceLimit:
+        """The same where the target computes in half floats, which strays from the reference."""
+        return replace(
+            self,
+            any_of=tuple(
+                tuple(
+                    Term(NOISE_FLOOR, HALF_TOTAL_ERROR_FLOOR) if t.kind == NOISE_FLOOR else t
+                    for t in all_of
+                )
+                for all_of in self.any_of
+            ),
+        )
 
     def describe(self) -> str:
         """'SQNR >= 25 dB or agreement >= 99 % (default)'."""
@@ -82,9 +107,8 @@ def default_limit(claim: str, *, half_floats: bool = False) -> EquivalenceLimit:
             where="claim",
             remedy=did_you_mean(claim, CLAIMS) or f"The claims are {', '.join(CLAIMS)}.",
         )
-    if half_floats and claim == "exact":
-        return EquivalenceLimit(((Term(NOISE_FLOOR, HALF_TOTAL_ERROR_FLOOR),),), default=True)
-    return EquivalenceLimit(_DEFAULTS[claim], default=True)
+    limit = EquivalenceLimit(_DEFAULTS[claim], default=True)
+    return limit.on_half_floats() if half_floats else limit
 
 
 def parse_limit(text: str) -> EquivalenceLimit:
@@ -96,11 +120,16 @@ def limit_of(
     *,
     min_agreement: float | None = None,
     min_sqnr: float | None = None,
-    max_error: float | None = None,
+    max_error: float | str | None = None,
 ) -> EquivalenceLimit | None:
-    """One all-of from separate options: each that is given has to hold. None: none given."""
-    given = {MIN_AGREEMENT: min_agreement, MIN_SQNR: min_sqnr, MAX_ERROR: max_error}
+    """One all-of from separate options: each that is given has to hold. None: none given.
+
+    A max_error in text is a number or 'auto', the noise floor.
+    """
+    given = {MIN_AGREEMENT: min_agreement, MIN_SQNR: min_sqnr}
     terms = tuple(_checked(kind, value) for kind, value in given.items() if value is not None)
+    if max_error is not None:
+        terms += (_max_error(max_error),)
     return EquivalenceLimit((terms,)) if terms else None
 
 
@@ -220,9 +249,20 @@ def _parse_all_of(part: str, text: str) -> tuple[Term, ...]:
             )
         if kind == MIN_AGREEMENT:
             terms[kind] = _checked(kind, parse_fraction(value, key=kind))
+        elif kind == MAX_ERROR:
+            terms[kind] = _max_error(value)
         else:
             terms[kind] = _checked(kind, _parse_number(value, kind, _EXAMPLE))
     return tuple(terms.values())
+
+
+def _max_error(value: float | str) -> Term:
+    if isinstance(value, str):
+        word = value.strip()
+        if word == AUTO:
+            return Term(NOISE_FLOOR, TOTAL_ERROR_FLOOR)
+        value = _parse_number(word, MAX_ERROR, _MAX_ERROR_EXAMPLE)
+    return _checked(MAX_ERROR, value)
 
 
 def _checked(kind: str, value: float) -> Term:

@@ -77,7 +77,7 @@ class LimitKeys(Table):
 
     min_agreement: Number | str | None = None
     min_sqnr: Number | None = None
-    max_error: Number | None = None
+    max_error: Number | str | None = None
     limit: str | None = None
     any_of: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     min_speedup: Number | None = None

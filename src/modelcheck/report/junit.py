@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from modelcheck.judge import Check, Outcome
+from modelcheck.judge import Check, EquivalenceEvidence, Outcome
 from modelcheck.report.document import Report
 
 # XML 1.0 has no way to write these, not even escaped.
@@ -52,6 +52,9 @@ def _add_check(suite: ElementTree.Element, check: Check) -> None:
     case = ElementTree.SubElement(
         suite, "testcase", classname=f"modelcheck.{_clean(check.target)}", name=_clean(check.kind)
     )
+    if isinstance(check.evidence, EquivalenceEvidence):
+        told = f"asked {check.evidence.limit}; {check.evidence.noise}"
+        ElementTree.SubElement(case, "system-out").text = _clean(told)
     if check.outcome is Outcome.PASS:
         return
     if check.optional:

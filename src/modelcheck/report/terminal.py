@@ -387,9 +387,8 @@ def _passing(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
         if evidence is None:
             continue
         tightest = (f"{key} {value:g}" for key, value in evidence.tightest.items())
-        floor = "" if evidence.noise_floor is None else f"; {evidence.noise_floor.describe()}"
         yield Text(
-            f"{target.settings.target.name}: asked {evidence.limit}{floor}; "
+            f"{target.settings.target.name}: asked {evidence.limit}; {evidence.noise}; "
             f"would pass {' or '.join(tightest) or 'nothing'}"
         )
 

@@ -242,6 +242,9 @@ FAULTS = (
     Fault("one layer's weight transposed", _transposed_weight),
 )
 
+# Smaller than the last digits that a user reads, and larger than rounding.
+SLIGHT_FAULTS = (Fault("one channel scaled by 1.001", _scaled_channel(1.001)),)
+
 EQUIVALENTS = (
     Equivalent("itself", lambda model, random: model),
     Equivalent("internal channels permuted", _permuted),

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 
@@ -25,7 +25,6 @@ from modelcheck.judge import (
     SpeedEvidence,
     WorstCaseEvidence,
     judge_equivalence,
-    needs_noise_floor,
 )
 from modelcheck.judge.limits import MIN_AGREEMENT
 from modelcheck.model.float32 import as_float32
@@ -44,6 +43,7 @@ from modelcheck.verification.events import (
     Verified,
     Warned,
 )
+from modelcheck.verification.floors import Ground, lane_floors, limit_warnings, with_noise_floor
 from modelcheck.verification.known import (
     CANDIDATE,
     ORIGINAL,
@@ -55,8 +55,9 @@ from modelcheck.verification.known import (
 from modelcheck.verification.lane import Arrays, Files, Lane
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
+from modelcheck.verification.precision import two_engines
 from modelcheck.verification.recollection import Recollection
-from modelcheck.verification.saturation import check_before_saturation
+from modelcheck.verification.saturation import Look, check_before_saturation
 from modelcheck.verification.signature import signature_fault, signature_warnings
 from modelcheck.verification.speed import SpeedStage
 from modelcheck.verification.worst_case import WorstCaseStage, extremes_for
@@ -326,14 +327,12 @@ class _Run:
 
     def _before_saturation(self, reference: Reference, i: int, judged: Check) -> Check | None:
         plan, lane = self.plan, self.lanes[i]
-        exact = plan.claim is Claim.EXACT and plan.targets[i].limits.equivalence is None
-        if plan.candidate is None or not exact or not lane.alive:
+        if plan.candidate is None or not lane.alive or judged.outcome is not Outcome.PASS:
             return None
-        if judged.outcome is not Outcome.PASS:
-            return None
-        models = (plan.original, plan.candidate)
-        kept = self.tallies[i].kept
-        return check_before_saturation(lane, reference, models, kept, self.workspace, judged)
+        look = Look.of(plan, lane, reference, self._case(i), judged, self.tallies[i].kept)
+        check, warnings = check_before_saturation(look, self.workspace)
+        self.warnings += warnings
+        return check
 
     def _warn_of_lost_scores(self, check: Check) -> None:
         """Agreement may pass where the scores are gone: who thresholds them must know."""
@@ -349,18 +348,23 @@ class _Run:
             )
 
     def _judge(self, i: int) -> Check:
-        case, lane = self._case(i, None), self.lanes[i]
-        check = judge_equivalence(case)
-        if not lane.alive or not needs_noise_floor(case):
-            return check
-        kept, seed = self.tallies[i].kept, self.plan.seed
-        for floor in probes.noise_floors(lane, self.plan.original, kept, self.workspace, seed=seed):
-            check = judge_equivalence(self._case(i, floor))
-            if check.outcome is Outcome.PASS:
-                break
-        return check
+        case = self._case(i)
+        if self.plan.claim is Claim.PRECISION and self.plan.candidate is not None:
+            found = two_engines(self.files, self.tallies[i].kept, self.plan.child_limits)
+            case = replace(case, two_engines=found)
+        if self.lanes[i].alive:
+            case = with_noise_floor(case, self._floors(i))
+        self.warnings += limit_warnings(case)
+        return judge_equivalence(case)
 
-    def _case(self, i: int, floor: NoiseFloor | None) -> EquivalenceCase:
+    def _floors(self, i: int) -> Iterator[NoiseFloor]:
+        plan, ground = self.plan, Ground.of_kept(self.plan.original, self.tallies[i].kept)
+        return lane_floors(
+            self.lanes[i], ground, self.workspace,
+            seed=plan.seed, memory=plan.memory, samples=plan.samples.digest,
+        )  # fmt: skip
+
+    def _case(self, i: int) -> EquivalenceCase:
         plan, tally = self.plan, self.tallies[i]
         settings = plan.targets[i]
         transform_drift = tally.transform_drift
@@ -374,7 +378,6 @@ class _Run:
             limit=settings.limits.equivalence,
             target_agreement={k: a.result() for k, a in tally.target_agreement.items()},
             total_agreement={k: a.result() for k, a in tally.total_agreement.items()},
-            noise_floor=floor,
             reduction_length=longest_reduction(plan.original),
             synthetic=plan.samples.synthetic,
             optional=settings.target.optional,
