@@ -151,12 +151,12 @@ def without_steps(recipe: Recipe) -> tuple[Recipe, int]:
 def default_claim(recipe: Recipe, *, alone: bool = False) -> Claim:
     """What a pair made elsewhere must be, if nobody says: exact.
 
-    With a declared equivalence limit that limit decides, as for a lossy transform. A speed limit
-    changes nothing. A model alone is its own original, and nothing was lost in making it.
+    With a declared equivalence limit or metric that decides, as for a lossy transform. A speed
+    limit changes nothing. A model alone is its own original, and nothing was lost in making it.
     """
     if alone:
         return Claim.EXACT
-    declared = all(t.limits.equivalence is not None for t in recipe.targets)
+    declared = all(t.limits.equivalence is not None or t.limits.metrics for t in recipe.targets)
     return Claim.LOSSY if declared else Claim.EXACT
 
 

@@ -11,6 +11,7 @@ from modelcheck.cli.options import DataOptions, ImageOptions, LimitOptions, RunO
 from modelcheck.data import Preprocessing
 from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.judge import EquivalenceLimit, Limits, limit_of, parse_fraction, parse_limit
+from modelcheck.judge.metrics import overlaid
 from modelcheck.process import ChildLimits
 from modelcheck.recipe import (
     Baseline,
@@ -20,6 +21,7 @@ from modelcheck.recipe import (
     Recipe,
     TargetSettings,
     parse_duration,
+    parse_metric,
 )
 from modelcheck.targets import Target
 from modelcheck.transforms import Claim
@@ -92,6 +94,7 @@ def _targets(
         targets = tuple(TargetSettings(Target.parse(t), shared) for t in limits.target)
     equivalence = _equivalence(limits)
     slowdown, fallback = limits.max_slowdown, limits.max_fallback
+    metrics = tuple(map(parse_metric, limits.metric or ()))
     return tuple(
         replace(
             t,
@@ -106,6 +109,7 @@ def _targets(
                 max_fallback=t.limits.max_fallback
                 if fallback is None
                 else parse_fraction(fallback, key="--max-fallback"),
+                metrics=overlaid(t.limits.metrics, metrics),
             ),
         )
         for t in targets

@@ -41,6 +41,7 @@ class EquivalenceCase:
     total: ComparisonEvidence
     judged_samples: int  # distinct samples, however many runs each had
     limit: EquivalenceLimit | None = None  # None: the default of the claim
+    judged_by_metrics: frozenset[str] = frozenset()  # outputs that need no default
     target_agreement: Mapping[str, AgreementEvidence] = field(default_factory=dict)
     total_agreement: Mapping[str, AgreementEvidence] = field(default_factory=dict)
     noise_floor: NoiseFloor | None = None  # None: not measured
@@ -53,6 +54,14 @@ class EquivalenceCase:
     def effective_limit(self) -> EquivalenceLimit:
         """The declared limit, or the default of the claim."""
         return self.limit or default_limit(self.claim, half_floats=self.half_floats)
+
+    @property
+    def exempt(self) -> frozenset[str]:
+        """The outputs of which only shape, dtype and finiteness are judged here.
+
+        A declared metric takes the place of a default, on the outputs that it looks at.
+        """
+        return frozenset() if self.limit or self.claim == "exact" else self.judged_by_metrics
 
     @property
     def alone(self) -> bool:
@@ -193,11 +202,13 @@ def _structural_faults(case: EquivalenceCase) -> _Decision | None:
 def _by_the_limits(case: EquivalenceCase, noise_limit: float) -> _Decision:
     limit = case.effective_limit
     samples = case.judged_samples
-    original = View(case.target_drift, case.target_agreement, samples, noise_limit)
+    original = View(
+        case.target_drift, case.target_agreement, samples, noise_limit, exempt=case.exempt
+    )
     target_fails = gravest(f.outcome for f in judge_outputs(limit, original)) is Outcome.FAIL
     # From a wrong original, the way to a right candidate is long: only the total counts then.
     moved = case.transform_drift if case.claim == "exact" and not target_fails else None
-    candidate = View(case.total, case.total_agreement, samples, noise_limit, moved)
+    candidate = View(case.total, case.total_agreement, samples, noise_limit, moved, case.exempt)
     findings = judge_outputs(limit, candidate)
     outcome = gravest(f.outcome for f in findings)
     if outcome is Outcome.PASS:

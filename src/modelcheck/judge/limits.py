@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from modelcheck import units
 from modelcheck.errors import UsageError, did_you_mean
+from modelcheck.judge.metrics.spec import MetricSpec
 
 # Exact: how far the candidate there may be from the float32 reference, scale-relative.
 TOTAL_ERROR_FLOOR = 1e-4  # OpenCV dnn/test/test_common.hpp, max abs for float32
@@ -87,7 +88,10 @@ def default_limit(claim: str, *, half_floats: bool = False) -> EquivalenceLimit:
 
 def parse_limit(text: str) -> EquivalenceLimit:
     """'min-agreement=0.99|min-sqnr=25': '|' separates any-of, ',' all-of."""
-    return EquivalenceLimit(tuple(_parse_all_of(part, text) for part in text.split("|")))
+    any_of = tuple(_parse_all_of(part, text) for part in text.split("|"))
+    if len(any_of) > 1:
+        _refuse_vain(any_of, text)
+    return EquivalenceLimit(any_of)
 
 
 def limit_of(
@@ -118,12 +122,14 @@ class Limits:
 
     min_speedup 1.5: at least 1.5x as fast. max_slowdown 0.03: at most 3 % slower (0.97x).
     max_fallback 0.2: at most 20 % of the MACs may run elsewhere than asked for.
+    metrics: those of the task, each a check of its own.
     """
 
     equivalence: EquivalenceLimit | None = None
     min_speedup: float | None = None
     max_slowdown: float | None = None
     max_fallback: float | None = None
+    metrics: tuple[MetricSpec, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_fallback is not None:
@@ -160,6 +166,7 @@ class Limits:
             parts.append(f"slowdown <= {100 * self.max_slowdown:g} %")
         if self.max_fallback is not None:
             parts.append(f"fallback <= {100 * self.max_fallback:g} % of the MACs")
+        parts += [metric.describe() for metric in self.metrics]
         return "; ".join(parts) or "nothing declared"
 
 
@@ -183,6 +190,26 @@ def _parse_all_of(part: str, text: str) -> tuple[Term, ...]:
         else:
             terms[kind] = _checked(kind, _parse_number(value, kind, _EXAMPLE))
     return tuple(terms.values())
+
+
+def _refuse_vain(any_of: tuple[tuple[Term, ...], ...], text: str) -> None:
+    """An alternative that can never hold, or that another one makes idle, was not meant so."""
+    for all_of in any_of:
+        if Term(MIN_AGREEMENT, 1.0) in all_of:
+            raise UsageError(
+                "the alternative min-agreement=1 can never hold: no number of samples proves that "
+                "there is no exception.",
+                where=text,
+                remedy="Write for example min-agreement=0.99.",
+            )
+    kinds = [tuple(sorted(term.kind for term in all_of)) for all_of in any_of]
+    for kind in set(kinds):
+        if len(kind) == 1 and kinds.count(kind) > 1:
+            raise UsageError(
+                f"'{kind[0]}' stands in two alternatives: the stricter one never decides.",
+                where=text,
+                remedy="Keep the one that is meant.",
+            )
 
 
 def _checked(kind: str, value: float) -> Term:

@@ -5,6 +5,7 @@
     [[targets]] device, engine, threads, python, optional, and limits of its own
     [limits]    min-agreement, min-sqnr, max-error, limit, min-speedup, max-slowdown,
                 max-fallback, claim, checks, baseline, time-budget
+    [[metrics]] kind, min or max, and its options; of one target: [[targets.metrics]]
     [[models]]  original, candidate            (in *.modelcheck.toml)
     seed
 
@@ -96,6 +97,7 @@ class TargetTable(LimitKeys):
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
     python: str | None = None
     optional: Flag = False
+    metrics: tuple[dict[str, Any], ...] = ()
 
 
 class ModelsTable(Table):
@@ -111,4 +113,5 @@ class RecipeFile(Table):
     steps: tuple[dict[str, Any], ...] = ()
     targets: tuple[TargetTable, ...] = ()
     limits: LimitsTable = LimitsTable()
+    metrics: tuple[dict[str, Any], ...] = ()
     models: tuple[ModelsTable, ...] = ()

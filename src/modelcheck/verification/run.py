@@ -27,6 +27,7 @@ from modelcheck.judge import (
     needs_noise_floor,
 )
 from modelcheck.judge.limits import MIN_AGREEMENT
+from modelcheck.judge.metrics import judge_metric
 from modelcheck.model.float32 import as_float32
 from modelcheck.model.permutation import longest_reduction
 from modelcheck.model.saving import write_private
@@ -37,6 +38,7 @@ from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally, class_outputs, made_by, stream
 from modelcheck.verification.events import Event, Progressed, StageStarted, Verified, Warned
 from modelcheck.verification.lane import Arrays, Files, Lane
+from modelcheck.verification.metrics import MetricTally, check_metrics
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
 from modelcheck.verification.recollection import Recollection
@@ -54,6 +56,7 @@ def verify(plan: Plan) -> Iterator[Event]:
     cannot run. What befalls a target or the candidate becomes a check instead.
     """
     start_s = time.monotonic()
+    check_metrics(plan)
     with Workspace() as workspace:
         run = _Run(plan, workspace)
         yield from run.equivalence()
@@ -111,8 +114,15 @@ class _Run:
                 return
             outputs = [spec.name for spec in plan.original.signature.outputs]
             classes = self._class_outputs()
+            alone = plan.candidate is None
             self.tallies = {
-                i: Tally(outputs, classes, plan.candidate is None) for i in range(len(self.lanes))
+                i: Tally(
+                    outputs,
+                    classes,
+                    alone,
+                    [MetricTally.of(m, outputs, alone=alone) for m in lane.settings.limits.metrics],
+                )
+                for i, lane in enumerate(self.lanes)
             }
             yield StageStarted("running", samples.count)
             yield from self._stream(arriving, reference, threads)
@@ -261,6 +271,7 @@ class _Run:
                 self.checks[i].insert(0, check)
                 self._warn_of_lost_scores(check)
                 self._add(i, self._before_saturation(reference, i, check))
+                self.checks[i] += self._judge_metrics(i)
             if lane.alive and kept:  # last, because it is the likeliest to end the processes
                 self._add(i, probes.check_concurrent(lane, kept))
             yield Progressed(i + 1)
@@ -301,6 +312,13 @@ class _Run:
                 break
         return check
 
+    def _judge_metrics(self, i: int) -> list[Check]:
+        target, synthetic = self.plan.targets[i].target, self.plan.samples.synthetic
+        return [
+            judge_metric(m.case(target.name, synthetic=synthetic, optional=target.optional))
+            for m in self.tallies[i].metrics
+        ]
+
     def _case(self, i: int, floor: NoiseFloor | None) -> EquivalenceCase:
         plan, tally = self.plan, self.tallies[i]
         settings = plan.targets[i]
@@ -313,6 +331,7 @@ class _Run:
             total=tally.total.result(),
             judged_samples=tally.samples,
             limit=settings.limits.equivalence,
+            judged_by_metrics=frozenset(o for m in tally.metrics for o in m.total.outputs),
             target_agreement={k: a.result() for k, a in tally.target_agreement.items()},
             total_agreement={k: a.result() for k, a in tally.total_agreement.items()},
             noise_floor=floor,

@@ -1,0 +1,40 @@
+"""Task metrics: scores of samples in, outcomes out. One file a task, one table of them all."""
+
+from modelcheck.judge.metrics.base import Metric, Scores, Scoring
+from modelcheck.judge.metrics.bounds import mean_bounds, samples_for_mean
+from modelcheck.judge.metrics.figures import ClassFlips, Figure, figure_of
+from modelcheck.judge.metrics.judgement import (
+    METRIC,
+    MetricCase,
+    MetricEvidence,
+    check_kind,
+    interval,
+    judge_metric,
+)
+from modelcheck.judge.metrics.spec import MetricSpec, checked_together, of_function, overlaid
+from modelcheck.judge.metrics.table import FUNCTION, KINDS, Asks, Kind
+
+__all__ = [
+    "FUNCTION",
+    "KINDS",
+    "METRIC",
+    "Asks",
+    "ClassFlips",
+    "Figure",
+    "Kind",
+    "Metric",
+    "MetricCase",
+    "MetricEvidence",
+    "MetricSpec",
+    "Scores",
+    "Scoring",
+    "check_kind",
+    "checked_together",
+    "figure_of",
+    "interval",
+    "judge_metric",
+    "mean_bounds",
+    "of_function",
+    "overlaid",
+    "samples_for_mean",
+]

@@ -1,0 +1,92 @@
+"""The declared metrics of a target, fed sample by sample beside the comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelcheck.data import Sample
+from modelcheck.errors import ModelcheckError, UsageError, did_you_mean, printable
+from modelcheck.judge.metrics import MetricCase, MetricSpec, Scoring, checked_together
+from modelcheck.judge.metrics.classes import NEEDS_LABELS
+from modelcheck.verification.lane import Arrays
+from modelcheck.verification.plan import Plan
+
+
+@dataclass
+class MetricTally:
+    """One metric on one target: the candidate there, and beside it the original there."""
+
+    spec: MetricSpec
+    total: Scoring
+    target_drift: Scoring | None  # None: the original is judged alone
+
+    @classmethod
+    def of(cls, spec: MetricSpec, outputs: Sequence[str], *, alone: bool) -> MetricTally:
+        """An empty one; `outputs` are the model's."""
+        wanted, metric = _resolved(spec, outputs), spec.metric()
+        return cls(spec, metric.scoring(wanted), None if alone else metric.scoring(wanted))
+
+    def add(
+        self, sample: Sample, expected: Arrays, original: Arrays, candidate: Arrays | None
+    ) -> None:
+        """Raises UsageError where the metric does not fit the outputs."""
+        judged = original if candidate is None else candidate
+        try:
+            self.total.update(expected, judged, sample.index, sample.label)
+            if self.target_drift is not None:
+                self.target_drift.update(expected, original, sample.index, sample.label)
+        except ModelcheckError as error:
+            raise error.at(f"metric {self.spec.title}") from None
+
+    def case(self, target: str, *, synthetic: bool, optional: bool) -> MetricCase:
+        """What there is to judge."""
+        total = self.total.result()
+        alone = self.target_drift is None
+        there = total if self.target_drift is None else self.target_drift.result()
+        return MetricCase(
+            target, self.spec, self.total.outputs, total, there, alone, synthetic, optional
+        )
+
+
+def check_metrics(plan: Plan) -> None:
+    """Whether every declared metric can be judged at all, before anything runs.
+
+    Raises UsageError for an output that the model does not have, and for missing labels.
+    """
+    outputs = [spec.name for spec in plan.original.signature.outputs]
+    for target in plan.targets:
+        for spec in checked_together(target.limits.metrics):
+            _resolved(spec, outputs)
+            if spec.facts.labels and plan.samples.labels is None:
+                raise UsageError(
+                    "wants labels, and the samples have none",
+                    where=f"metric {spec.title}",
+                    remedy=NEEDS_LABELS,
+                )
+
+
+def _resolved(spec: MetricSpec, outputs: Sequence[str]) -> tuple[str, ...]:
+    """The outputs by their names, the only one where none is named."""
+    names = []
+    for name in spec.metric().wanted:
+        if not name and len(outputs) > 1:
+            raise UsageError(
+                "looks at one output, and the model has several",
+                where=f"metric {spec.title}",
+                remedy=f"Name it: output = {_listed(outputs)}.",
+            )
+        if name and name not in outputs:
+            near = did_you_mean(name, outputs)
+            raise UsageError(
+                f"there is no output '{printable(name)}'",
+                where=f"metric {spec.title}",
+                remedy=near or f"The model has {_listed(outputs)}.",
+            )
+        names.append(name or outputs[0])
+    return tuple(names)
+
+
+def _listed(outputs: Sequence[str]) -> str:
+    shown = [f"'{printable(name)}'" for name in outputs[:12]]
+    return " or ".join(shown) + (" …" if len(outputs) > len(shown) else "")
