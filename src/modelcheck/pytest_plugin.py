@@ -6,7 +6,7 @@ Nothing heavy is imported until a file is collected.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modelcheck.verification import TargetResult, Verification
 
 _SUFFIX = ".modelcheck.toml"
+_METRIC = "metric "  # what the kind of a metric's check begins with
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -55,12 +56,16 @@ class PolicyFile(pytest.File):
         yield from items
 
     def _items(self, case: _Case, recipe: Recipe, pair: ModelPair) -> list[pytest.Item]:
+        from modelcheck.judge.metrics import check_kind
+
         model = (pair.candidate or pair.original).name
         items: list[pytest.Item] = []
         for number, settings in enumerate(recipe.targets):
             kinds = ["equivalence"] if recipe.judging.equivalence else []
             if recipe.judging.speed and settings.limits.speed_ratio_required() is not None:
                 kinds.append("speed")
+            if recipe.judging.equivalence:
+                kinds += map(check_kind, settings.limits.metrics)
             for kind in kinds:
                 name = f"{model}[{settings.target.name}-{kind}]"
                 items.append(
@@ -160,7 +165,8 @@ class _Unusable(pytest.Item):
 
 def _relevant(result: TargetResult, kind: str) -> list[Check]:
     """The checks that an item stands for; a target that does not run at all fails each of them."""
-    own = [c for c in result.checks if (c.kind == "speed") == (kind == "speed")]
+    others = {"speed", *(c.kind for c in result.checks if c.kind.startswith(_METRIC))}
+    own = [c for c in result.checks if (c.kind == kind if kind in others else c.kind not in others)]
     return own or [c for c in result.checks if c.kind == "runs"]
 
 
@@ -173,12 +179,30 @@ def _complaint(checks: list[Check], kind: str) -> str | None:
     return "\n".join(f"{c.outcome}: {c.message}" for c in bad) or None
 
 
+def _with_functions(
+    recipe: Recipe, metrics: Iterable[Callable[..., Any]] | Mapping[Callable[..., Any], float]
+) -> Recipe:
+    from dataclasses import replace
+
+    from modelcheck.judge.metrics import of_function, overlaid
+
+    limits = metrics if isinstance(metrics, Mapping) else dict.fromkeys(metrics, 0.95)
+    declared = tuple(of_function(function, least) for function, least in limits.items())
+    targets = (
+        replace(t, limits=replace(t.limits, metrics=overlaid(t.limits.metrics, declared)))
+        for t in recipe.targets
+    )
+    return replace(recipe, targets=tuple(targets))
+
+
 @pytest.fixture
 def modelcheck_gate() -> Any:
     """Judge models in a Python test: `modelcheck_gate("m.onnx", "m.int8.onnx", policy="p.toml")`.
 
     Fails the test unless the verdict is PASS, with every finding in the text; returns the
-    Verification. Without a candidate the original is judged alone.
+    Verification. Without a candidate the original is judged alone. `metrics`: callables that take
+    two mappings of outputs by name, the reference's and those to judge, of one sample, and return
+    a score from 0 to 1. Its mean shall be at least 0.95, or what a dict of callables says.
     """
 
     def judge(
@@ -187,6 +211,7 @@ def modelcheck_gate() -> Any:
         *,
         policy: Path | str | None = None,
         data: Path | str | None = None,
+        metrics: Iterable[Callable[..., Any]] | Mapping[Callable[..., Any], float] = (),
     ) -> Verification:
         from dataclasses import replace
 
@@ -197,6 +222,7 @@ def modelcheck_gate() -> Any:
             recipe = Recipe() if policy is None else load_recipe(Path(policy))
             if data is not None:
                 recipe = replace(recipe, data=replace(recipe.data, path=Path(data)))
+            recipe = _with_functions(recipe, metrics)
             pair = ModelPair(Path(original), None if candidate is None else Path(candidate))
             result = _Case(recipe, pair).result()
         except ModelcheckError as error:

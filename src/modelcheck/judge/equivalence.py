@@ -107,7 +107,7 @@ def judge_equivalence(case: EquivalenceCase) -> Check:
     )
     evidence = EquivalenceEvidence(
         claim=case.claim,
-        limit=case.effective_limit.describe(),
+        limit=_asked(case),
         tightest=tightest,
         target_drift=case.target_drift,
         transform_drift=case.transform_drift,
@@ -131,6 +131,18 @@ def judge_equivalence(case: EquivalenceCase) -> Check:
         evidence=evidence,
         optional=case.optional,
     )
+
+
+def _asked(case: EquivalenceCase) -> str:
+    """The limit, and which outputs are left to declared metrics."""
+    names = [output.name for output in case.total.outputs]
+    left = [name for name in names if name in case.exempt]
+    if not left:
+        return case.effective_limit.describe()
+    by_metrics = "the declared metrics"
+    if len(left) == len(names):
+        return by_metrics
+    return f"{by_metrics}; of the other outputs {case.effective_limit.describe()}"
 
 
 def needs_noise_floor(case: EquivalenceCase) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 
 from modelcheck.data import SplitSamples
 from modelcheck.judge import Outcome, exit_code
+from modelcheck.judge.metrics import MetricEvidence
 from modelcheck.model import Model, wire
 from modelcheck.process.machine import processor
 from modelcheck.recipe import Candidate, CheckKind, Recipe, Step
@@ -203,6 +204,11 @@ def _target(target: TargetResult) -> dict[str, Any]:
             for check in target.checks
         ],
         "equivalence": plain(target.equivalence),
+        "metrics": [
+            plain(check.evidence)
+            for check in target.checks
+            if isinstance(check.evidence, MetricEvidence)
+        ],
         "speed": plain(target.speed),
         "native_log": target.native_log,
     }

@@ -23,6 +23,7 @@ from modelcheck.judge import (
 )
 from modelcheck.recipe import Candidate, CheckKind, Step
 from modelcheck.report.document import ModelFacts, Report
+from modelcheck.report.metrics import fill_metrics
 from modelcheck.targets import listed_layers
 from modelcheck.verification import TargetResult
 
@@ -50,7 +51,9 @@ def print_report(report: Report, console: Console) -> None:
     _print_models(report, console)
     console.print()
     console.print(_equivalences(report))
-    for table in (_outputs(verification.targets), _speeds(report)):
+    metrics = _table()
+    fill_metrics(metrics, verification.targets, STYLES)
+    for table in (metrics, _outputs(verification.targets), _speeds(report)):
         if table.row_count:
             console.print()
             console.print(table)

@@ -20,12 +20,15 @@ class MetricTally:
     spec: MetricSpec
     total: Scoring
     target_drift: Scoring | None  # None: the original is judged alone
+    constant: Scoring  # a model that gives the first sample's outputs for every input
+    _first: Arrays | None = None
 
     @classmethod
     def of(cls, spec: MetricSpec, outputs: Sequence[str], *, alone: bool) -> MetricTally:
         """An empty one; `outputs` are the model's."""
         wanted, metric = _resolved(spec, outputs), spec.metric()
-        return cls(spec, metric.scoring(wanted), None if alone else metric.scoring(wanted))
+        there = None if alone else metric.scoring(wanted)
+        return cls(spec, metric.scoring(wanted), there, metric.scoring(wanted))
 
     def add(
         self, sample: Sample, expected: Arrays, original: Arrays, candidate: Arrays | None
@@ -36,16 +39,25 @@ class MetricTally:
             self.total.update(expected, judged, sample.index, sample.label)
             if self.target_drift is not None:
                 self.target_drift.update(expected, original, sample.index, sample.label)
+            if self._first is not None:
+                self.constant.update(expected, self._first, sample.index, sample.label)
         except ModelcheckError as error:
             raise error.at(f"metric {self.spec.title}") from None
+        self._first = expected if self._first is None else self._first
 
     def case(self, target: str, *, synthetic: bool, optional: bool) -> MetricCase:
         """What there is to judge."""
         total = self.total.result()
-        alone = self.target_drift is None
-        there = total if self.target_drift is None else self.target_drift.result()
         return MetricCase(
-            target, self.spec, self.total.outputs, total, there, alone, synthetic, optional
+            target=target,
+            spec=self.spec,
+            outputs=self.total.outputs,
+            total=total,
+            target_drift=total if self.target_drift is None else self.target_drift.result(),
+            constant=self.constant.result(),
+            alone=self.target_drift is None,
+            synthetic=synthetic,
+            optional=optional,
         )
 
 

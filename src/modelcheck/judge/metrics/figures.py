@@ -86,6 +86,13 @@ def outcome_of(spec: MetricSpec, figure: Figure) -> Outcome:
     return _decided(figure.lower >= spec.limit, figure.upper < spec.limit)
 
 
+def holds(spec: MetricSpec, value: float) -> bool:
+    """Whether a figure's value meets the limit, whatever its bounds."""
+    if spec.asks is Asks.SHARE:
+        return value >= spec.share_wanted
+    return value <= spec.limit if spec.lower_is_better else value >= spec.limit
+
+
 def needed(spec: MetricSpec, scores: Scores) -> int | None:
     """How many samples would prove the limit if they were like these; None: no number would.
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from modelcheck import units
 from modelcheck.judge.metrics.base import Scores
-from modelcheck.judge.metrics.figures import Figure, figure_of, needed, outcome_of
+from modelcheck.judge.metrics.figures import Figure, figure_of, holds, needed, outcome_of
 from modelcheck.judge.metrics.spec import MetricSpec
 from modelcheck.judge.metrics.table import Asks
 from modelcheck.judge.outcome import Blame, Check, Outcome
@@ -20,13 +20,17 @@ METRIC = "metric"
 
 @dataclass(frozen=True, slots=True)
 class MetricCase:
-    """Everything that one verdict may look at. A model alone is its own original."""
+    """Everything that one verdict may look at. A model alone is its own original.
+
+    `constant`: the scores of a model that gives the outputs of the first sample for every input.
+    """
 
     target: str
     spec: MetricSpec
     outputs: tuple[str, ...]
     total: Scores
     target_drift: Scores
+    constant: Scores
     alone: bool = False
     synthetic: bool = False
     optional: bool = False
@@ -43,6 +47,7 @@ class MetricEvidence:
     confidence: float
     total: Figure
     target_drift: Figure
+    constant: Figure  # what a model that ignores its input would get
     samples_needed: int | None  # to prove the limit, where it is undecided
 
 
@@ -67,7 +72,15 @@ def judge_metric(case: MetricCase) -> Check:
         wrong_there = case.alone or outcome_of(spec, there) is Outcome.FAIL
         blame = Blame.TARGET if wrong_there else Blame.TRANSFORM
     evidence = MetricEvidence(
-        spec.title, spec.kind, case.outputs, spec.describe(), spec.confidence, total, there, more
+        name=spec.title,
+        kind=spec.kind,
+        outputs=case.outputs,
+        limit=spec.describe(),
+        confidence=spec.confidence,
+        total=total,
+        target_drift=there,
+        constant=figure_of(spec, case.constant),
+        samples_needed=more,
     )
     return Check(
         check_kind(spec),
@@ -94,7 +107,15 @@ def _doubt(case: MetricCase, total: Figure) -> str:
     """Why figures that are good enough still prove nothing."""
     if total.unusable:
         return f"the reference itself is not finite in {units.plural(total.unusable, 'sample')}"
-    return "synthetic inputs cannot prove a metric" if case.synthetic else ""
+    if case.synthetic:
+        return "synthetic inputs cannot prove a metric"
+    constant = figure_of(case.spec, case.constant)
+    if constant.samples and holds(case.spec, constant.value):
+        return (
+            f"a model that gives one answer for every input would reach "
+            f"{interval(case.spec, constant)}: these samples do not tell it apart"
+        )
+    return ""
 
 
 def _message(
@@ -166,7 +187,9 @@ def _remedy(
 ) -> str:
     spec, total = case.spec, evidence.total
     if doubt:
-        return "Give real data" if case.synthetic else "Check the preprocessing"
+        if total.unusable:
+            return "Check the preprocessing"
+        return "Give real data" if case.synthetic else "Give samples that differ more"
     proves = _provable(spec, total)
     if outcome is Outcome.PASS:
         return f"the strictest limit that would pass: {proves}" if proves else ""
