@@ -9,7 +9,7 @@ from rich.text import Text
 
 from modelcheck.errors import printable
 from modelcheck.judge import Check, Outcome
-from modelcheck.judge.metrics import MetricEvidence, MetricSpec, check_kind, interval
+from modelcheck.judge.metrics import MetricEvidence, MetricSpec, check_kind, estimate, interval
 from modelcheck.verification import TargetResult
 
 
@@ -32,7 +32,7 @@ def fill_metrics(
             printable(spec.title, limit=24),
             evidence.limit,
             interval(spec, evidence.total),
-            "–" if target.candidate is None else interval(spec, evidence.target_drift),
+            "–" if target.candidate is None else estimate(spec, evidence.target_drift),
             str(evidence.total.samples),
             Text(f"{check.outcome}{optional}", style=styles[check.outcome]),
         )

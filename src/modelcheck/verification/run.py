@@ -292,7 +292,8 @@ class _Run:
         evidence = check.evidence
         if check.outcome is not Outcome.PASS or not isinstance(evidence, EquivalenceEvidence):
             return
-        lowest = min((output.sqnr_db for output in evidence.total.outputs), default=math.inf)
+        scores = [o for o in evidence.total.outputs if o.name in evidence.total_agreement]
+        lowest = min((output.sqnr_db for output in scores), default=math.inf)
         if lowest < _LOST_SCORES_DB:
             self.warnings.append(
                 f"{check.target}: the top classes agree, but the scores have an SQNR of only "

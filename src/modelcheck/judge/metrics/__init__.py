@@ -8,6 +8,7 @@ from modelcheck.judge.metrics.judgement import (
     MetricCase,
     MetricEvidence,
     check_kind,
+    estimate,
     interval,
     judge_metric,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Scoring",
     "check_kind",
     "checked_together",
+    "estimate",
     "figure_of",
     "interval",
     "judge_metric",

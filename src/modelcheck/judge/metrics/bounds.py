@@ -6,7 +6,7 @@ bets that it is more,
 has an expectation of at most 1, so P(W(m) >= 1 / alpha) <= alpha (Markov). W falls as m grows, so
 the lower bound is the largest m with W(m) >= 1 / alpha; the upper one is that of 1 - x, mirrored.
 It holds at least as often as promised, and does not depend on the order of the samples. Where all
-scores are 1, a bound of 0.95 at 95 % takes 71 samples (Clopper and Pearson, for outcomes that are
+scores are 1, a bound of 0.95 at 95 % takes 67 samples (Clopper and Pearson, for outcomes that are
 only 0 or 1, take 59).
 """
 

@@ -93,14 +93,22 @@ def judge_metric(case: MetricCase) -> Check:
     )
 
 
-def interval(spec: MetricSpec, figure: Figure) -> str:
-    """'0.981 [0.953, 0.992]', '97.0 % [92.3, 99.2]'."""
+def estimate(spec: MetricSpec, figure: Figure) -> str:
+    """'0.981', '97.0 %'."""
     if not figure.samples:
         return "nothing"
-    if spec.asks is Asks.MEAN and spec.facts.unit != "%":
-        return f"{figure.value:.4f} [{_down(figure.lower, 4)}, {_up(figure.upper, 4)}]"
-    low, high = _down(100 * figure.lower, 1), _up(100 * figure.upper, 1)
-    return f"{100 * figure.value:.1f} % [{low}, {high}]"
+    return f"{figure.value:.3f}" if _is_plain(spec) else f"{100 * figure.value:.1f} %"
+
+
+def interval(spec: MetricSpec, figure: Figure) -> str:
+    """'0.981 [0.953, 0.992]', '97.0 % [92.3, 99.2]'."""
+    scale, digits = (1, 3) if _is_plain(spec) else (100, 1)
+    low, high = _down(scale * figure.lower, digits), _up(scale * figure.upper, digits)
+    return estimate(spec, figure) + (f" [{low}, {high}]" if figure.samples else "")
+
+
+def _is_plain(spec: MetricSpec) -> bool:
+    return spec.asks is Asks.MEAN and spec.facts.unit != "%"
 
 
 def _doubt(case: MetricCase, total: Figure) -> str:
@@ -161,14 +169,11 @@ def _finding(spec: MetricSpec, total: Figure, outcome: Outcome) -> str:
 
 def _remarks(case: MetricCase, evidence: MetricEvidence) -> list[str]:
     spec, total = case.spec, evidence.total
-    remarks = []
-    if spec.asks in (Asks.MEAN, Asks.SHARE) and spec.kind != "drop":
-        worst = spec.figure(total.worst_score or 0.0)
-        remarks.append(
-            f"{units.plural(total.samples, 'sample')}, the worst {total.worst_sample} ({worst})"
-        )
-    else:
-        remarks.append(units.plural(total.samples, "sample"))
+    remarks = [units.plural(total.samples, "sample")]
+    # Of scores that are only right or wrong, and of those all alike, none is the worst.
+    graded = spec.asks in (Asks.MEAN, Asks.SHARE) and not spec.facts.labels
+    if graded and total.worst_score is not None and total.worst_score != total.median:
+        remarks[0] += f", the worst {total.worst_sample} ({spec.figure(total.worst_score)})"
     flipped = [c for c in total.classes if c.flips]
     if flipped:
         shown = ", ".join(f"{c.label} ({c.flips} of {c.samples})" for c in flipped)

@@ -52,9 +52,10 @@ class Segmentation(SampleMetric):
             return maps.astype(np.int64), False
         if maps.ndim != 3 or not maps.size:
             raise misfit(output.shape, "a segmentation is (1, C, H, W), or (1, H, W) integers")
-        axis = 0 if self.layout == "NCHW" else 2
+        axis, other = (0, 2) if self.layout == "NCHW" else (2, 0)
+        # Classes are fewer than pixels, unless the layout is another one.
+        if 4 * maps.shape[other] <= min(maps.shape[axis], maps.shape[1]):
+            raise misfit(output.shape, f"layout = {self.layout} would mean an image so narrow")
         if maps.shape[axis] == 1:
             return (maps.reshape(-1) >= self.threshold).astype(np.int64), True
-        if maps.shape[axis] > max(maps.shape[:axis] + maps.shape[axis + 1 :]):
-            raise misfit(output.shape, f"{self.layout} would mean more classes than pixels a side")
         return maps.argmax(axis=axis), False
