@@ -40,6 +40,7 @@ COMPLETE: dict[str, typing.Any] = {
             "python": "cv4/bin/python",
             "optional": True,
             "min_speedup": 1.5,
+            "metrics": [{"kind": "top5", "min": 0.9}],
         },
         {
             "min_agreement": "99%",
@@ -60,6 +61,10 @@ COMPLETE: dict[str, typing.Any] = {
         "baseline": "best",
         "time_budget": "2min",
     },
+    "metrics": [
+        {"kind": "top5", "min": "99%"},
+        {"kind": "boxes", "boxes": "b", "scores": "s", "min_score": 0.4, "min": 0.95},
+    ],
     "models": [{"original": "net.onnx", "candidate": "/abs/small.onnx"}, {"original": "../a.onnx"}],
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from toml_text import toml
 from modelcheck.data import Preprocessing
 from modelcheck.errors import UsageError
 from modelcheck.judge import Limits, parse_limit
+from modelcheck.judge.metrics import MetricSpec
 from modelcheck.recipe import (
     Baseline,
     CheckKind,
@@ -41,6 +43,12 @@ class TestAccepted:
     def test_every_key_reaches_the_recipe(self) -> None:
         recipe = parse_recipe(toml(COMPLETE), file=FILE)
         folder = Path("/where")
+        top5, boxes = recipe.targets[1].limits.metrics
+        assert top5 == MetricSpec("top5", 0.99, options=(("output", ""),))
+        assert (boxes.kind, boxes.limit) == ("boxes", 0.95)
+        given = {"boxes": "b", "scores": "s", "min_score": 0.4, "iou": 0.5}
+        assert given.items() <= dict(boxes.options).items()
+        metrics = (top5, boxes)
         assert recipe.seed == 42
         assert recipe.file == FILE
         assert recipe.data == DataSettings(
@@ -60,7 +68,11 @@ class TestAccepted:
             TargetSettings(
                 Target(Device.CPU, Engine.CLASSIC, 2, "/where/cv4/bin/python", True),
                 Limits(
-                    parse_limit("min-sqnr=25"), min_speedup=1.5, max_slowdown=0.2, max_fallback=0.1
+                    parse_limit("min-sqnr=25"),
+                    min_speedup=1.5,
+                    max_slowdown=0.2,
+                    max_fallback=0.1,
+                    metrics=(replace(top5, limit=0.9), boxes),
                 ),
             ),
             TargetSettings(
@@ -70,11 +82,18 @@ class TestAccepted:
                     min_speedup=1.1,
                     max_slowdown=0.03,
                     max_fallback=0.05,
+                    metrics=metrics,
                 ),
             ),
             TargetSettings(
                 Target(),
-                Limits(parse_limit("min-agreement=0.9|min-sqnr=20,max-error=0.5"), 1.1, 0.2, 0.1),
+                Limits(
+                    parse_limit("min-agreement=0.9|min-sqnr=20,max-error=0.5"),
+                    1.1,
+                    0.2,
+                    0.1,
+                    metrics,
+                ),
             ),
         )
         assert recipe.judging == Judging(Claim.LOSSY, frozenset(CheckKind), Baseline.BEST, 120.0)

@@ -17,9 +17,12 @@ _KNOWN = [kind for kind in KINDS if kind != FUNCTION]
 
 def parse_metric(text: str) -> MetricSpec:
     """'boxes:boxes=b,scores=s,min=0.95' -> the metric; written as steps are. Raises UsageError."""
-    kind, _, options = text.partition(":")
+    kind, _, rest = text.partition(":")
     try:
-        return build_metric({"kind": kind.strip(), **parse_options(options, _EXAMPLE)})
+        options = parse_options(rest, _EXAMPLE)
+        if "kind" in options:
+            raise UsageError("the kind stands before the ':'", remedy=f"As in {_EXAMPLE}.")
+        return build_metric({"kind": kind.strip(), **options})
     except ModelcheckError as error:
         raise error.at(f"--metric '{printable(text, 200)}'") from None
 
@@ -43,7 +46,7 @@ def build_metric(table: Mapping[str, Any]) -> MetricSpec:
     kind = options.pop("kind", None)
     if kind not in _KNOWN:
         what = "has no kind" if kind is None else f"unknown metric {printable(repr(kind))}"
-        near = did_you_mean(str(kind), _KNOWN)
+        near = None if kind is None else did_you_mean(str(kind), _KNOWN)
         raise UsageError(what, remedy=near or f"The metrics are {', '.join(_KNOWN)}.")
     facts = KINDS[kind]
     assert facts.make is not None

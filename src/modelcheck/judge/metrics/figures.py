@@ -182,7 +182,7 @@ def _by_class(spec: MetricSpec, scores: Scores) -> list[ClassFlips]:
     shared = 1 - (1 - spec.confidence) / max(1, len(outcomes))
     found = []
     for label, seen in outcomes.items():
-        flips = sum(value != good for value in seen)
+        flips = sum(bool(value != good) for value in seen)
         lower, _ = clopper_pearson(flips, len(seen), shared)
         _, upper = clopper_pearson(flips, len(seen), spec.confidence)
         found.append(ClassFlips(label, len(seen), flips, lower, upper))
