@@ -21,7 +21,7 @@ _HOMES = {
     "modelcheck.errors": ("ModelcheckError",),
     "modelcheck.judge": ("Limits", "Outcome", "parse_limit"),
     "modelcheck.model": ("Model", "Signature", "load", "save"),
-    "modelcheck.recipe": ("TargetSettings", "apply_steps", "load_recipe"),
+    "modelcheck.recipe": ("TargetSettings", "apply_steps", "load_recipe", "parse_metric"),
     "modelcheck.targets": ("Target",),
     "modelcheck.transforms": (
         "Claim",
@@ -66,6 +66,7 @@ __all__ = [
     "load_recipe",
     "open_samples",
     "parse_limit",
+    "parse_metric",
     "prune_weights",
     "quantize",
     "quantize_weights",
