@@ -93,7 +93,7 @@ if TYPE_CHECKING:
     from modelcheck.errors import ModelcheckError
     from modelcheck.judge import Limits, Outcome, parse_limit
     from modelcheck.model import Model, Signature, load, save
-    from modelcheck.recipe import TargetSettings, apply_steps, load_recipe
+    from modelcheck.recipe import TargetSettings, apply_steps, load_recipe, parse_metric
     from modelcheck.targets import Target
     from modelcheck.transforms import Claim, Context, Transform, build, chain, identity
     from modelcheck.transforms.fold_batchnorm import fold_batchnorm
