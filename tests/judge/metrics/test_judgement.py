@@ -10,6 +10,7 @@ from modelcheck.judge.metrics import (
     MetricSpec,
     checked_together,
     figure_of,
+    interval,
     judge_metric,
     of_function,
     overlaid,
@@ -178,3 +179,20 @@ def test_limits_with_metrics_are_values():
     assert Limits(metrics=specs) == Limits(metrics=specs)
     assert len({Limits(metrics=specs), Limits(metrics=specs), Limits()}) == 2
     assert "top-1 agreement >= 99 %" in Limits(metrics=specs).describe()
+
+
+def test_a_limit_that_says_nothing_is_not_recommended():
+    """PSNR of equal images is infinite, and an improvement is no drop: neither is a limit."""
+    equal = np.full(400, np.inf)
+    assert "strictest" not in judge_metric(case(PSNR, equal, equal)).message
+    better = -(np.arange(400) % 2.0)
+    check = judge_metric(case(DROP, better, GOOD[DROP]))
+    assert check.outcome is Outcome.PASS
+    assert "strictest" not in check.message
+
+
+def test_the_printed_interval_never_claims_more_than_the_bounds():
+    figure = figure_of(BOXES, scores(np.linspace(0.9, 1, 57)))
+    low, high = interval(BOXES, figure).split("[")[1].rstrip("]").split(", ")
+    assert float(low) <= figure.lower
+    assert float(high) >= figure.upper

@@ -4,21 +4,18 @@ from modelcheck.judge.metrics.base import Metric, Scores, Scoring
 from modelcheck.judge.metrics.bounds import mean_bounds, samples_for_mean
 from modelcheck.judge.metrics.figures import ClassFlips, Figure, figure_of
 from modelcheck.judge.metrics.judgement import (
-    METRIC,
     MetricCase,
     MetricEvidence,
     check_kind,
-    estimate,
-    interval,
     judge_metric,
 )
 from modelcheck.judge.metrics.spec import MetricSpec, checked_together, of_function, overlaid
 from modelcheck.judge.metrics.table import FUNCTION, KINDS, Asks, Kind
+from modelcheck.judge.metrics.wording import estimate, interval
 
 __all__ = [
     "FUNCTION",
     "KINDS",
-    "METRIC",
     "Asks",
     "ClassFlips",
     "Figure",

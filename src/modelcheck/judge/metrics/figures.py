@@ -64,7 +64,7 @@ def figure_of(spec: MetricSpec, scores: Scores) -> Figure:
         value=value,
         lower=lower,
         upper=upper,
-        median=float(np.median(values)) if len(values) else None,
+        median=float(np.sort(values)[len(values) // 2]) if len(values) else None,
         worst_score=None if worst is None else float(values[worst]),
         worst_sample=None if worst is None else scores.samples[worst],
         provable=provable,
