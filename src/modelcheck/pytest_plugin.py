@@ -165,9 +165,14 @@ class _Unusable(pytest.Item):
 
 def _relevant(result: TargetResult, kind: str) -> list[Check]:
     """The checks that an item stands for; a target that does not run at all fails each of them."""
-    others = {"speed", *(c.kind for c in result.checks if c.kind.startswith(_METRIC))}
-    own = [c for c in result.checks if (c.kind == kind if kind in others else c.kind not in others)]
+    own = [c for c in result.checks if _item_of(c) == kind]
     return own or [c for c in result.checks if c.kind == "runs"]
+
+
+def _item_of(check: Check) -> str:
+    """The kind of item that a check belongs to: equivalence, where it has none of its own."""
+    own = check.kind == "speed" or check.kind.startswith(_METRIC)
+    return check.kind if own else "equivalence"
 
 
 def _complaint(checks: list[Check], kind: str) -> str | None:

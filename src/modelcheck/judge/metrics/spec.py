@@ -124,7 +124,8 @@ def checked_together(specs: Iterable[MetricSpec]) -> tuple[MetricSpec, ...]:
         other = found.setdefault(spec.title, spec)
         if other is spec:
             continue
-        if (other.kind, other.options) != (spec.kind, spec.options):
+        asked = [(s.kind, s.options, s.function) for s in (other, spec)]
+        if asked[0] != asked[1]:
             raise UsageError(
                 f"two different metrics are called '{spec.title}'",
                 where="metrics",
