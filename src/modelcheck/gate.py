@@ -115,12 +115,13 @@ def judge(
 ) -> Verification:
     """Verify a candidate, or the original alone, on every target of the recipe."""
     judging = recipe.judging
-    required = any(t.limits.speed_ratio_required() is not None for t in recipe.targets)
+    required = any(t.limits.limits_speed() for t in recipe.targets)
     if not judging.equivalence and not required:
         raise UsageError(
             "speed alone shall be judged, and there is no speed limit",
             where="checks",
-            remedy="Give --min-speedup or --max-slowdown, or judge equivalence too.",
+            remedy="Give --min-speedup, --max-slowdown or a budget such as --max-p99, or judge "
+            "equivalence too.",
         )
     plan = Plan(
         original=inputs.original,

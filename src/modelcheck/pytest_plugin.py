@@ -48,7 +48,7 @@ class PolicyFile(pytest.File):
         items = [
             item
             for pair in recipe.models
-            for item in self._items(_Case(recipe, pair), recipe, pair)
+            for item in self._items(_Case(recipe, pair, self.config.rootpath), recipe, pair)
         ]
         if not items:
             reason = "the file yields no checks. Name models in [[models]], each with an original."
@@ -58,16 +58,17 @@ class PolicyFile(pytest.File):
     def _items(self, case: _Case, recipe: Recipe, pair: ModelPair) -> list[pytest.Item]:
         from modelcheck.judge.metrics import check_kind
 
-        model = (pair.candidate or pair.original).name
         items: list[pytest.Item] = []
         for number, settings in enumerate(recipe.targets):
             kinds = ["equivalence"] if recipe.judging.equivalence else []
-            if recipe.judging.speed and settings.limits.speed_ratio_required() is not None:
-                kinds.append("speed")
+            if recipe.judging.speed:
+                kinds += ["speed"] if settings.limits.speed_ratio_required() is not None else []
+                kinds += [budget.key for budget in settings.limits.budgets]
             if recipe.judging.equivalence:
                 kinds += map(check_kind, settings.limits.metrics)
+            kinds += ["since-last"] if recipe.judging.since_last else []
             for kind in kinds:
-                name = f"{model}[{settings.target.name}-{kind}]"
+                name = f"{case.name}[{settings.target.name}-{kind}]"
                 items.append(
                     CheckItem.from_parent(self, name=name, case=case, target=number, kind=kind)
                 )
@@ -80,6 +81,7 @@ class _Case:
 
     recipe: Recipe
     pair: ModelPair
+    folder: Path  # where the ledger is
     _result: Verification | None = None
     _error: Exception | None = field(default=None)
 
@@ -90,11 +92,40 @@ class _Case:
             raise self._error
         if self._result is None:
             try:
-                self._result = self._verify()
+                self._result = self._recorded()
             except ModelcheckError as error:
                 self._error = error
                 raise
         return self._result
+
+    def _recorded(self) -> Verification:
+        """Verify, compare with the last release where that is asked for, and write it down."""
+        import warnings
+
+        from modelcheck.ledger import ledger_path
+        from modelcheck.ledger.book import Book
+        from modelcheck.ledger.recording import Occasion
+
+        recipe, pair = self.recipe, self.pair
+        book = Book.open(ledger_path(folder=self.folder), since_last=recipe.judging.since_last)
+        made = pair.candidate is None and recipe.steps
+        file = recipe.file.name if recipe.file else "steps"
+        occasion = Occasion(
+            kind="pytest",
+            model=f"{pair.original.name} by {file}" if made else self.name,
+            command="pytest",
+            steps=recipe.steps if made else (),
+            folder=self.folder,
+        )
+        result, _ = book.review(self._verify(), occasion)
+        book.keep(result, occasion)
+        for text in book.warnings:
+            warnings.warn(text, stacklevel=2)
+        return result
+
+    @property
+    def name(self) -> str:
+        return (self.pair.candidate or self.pair.original).name
 
     def _verify(self) -> Verification:
         from modelcheck import gate
@@ -171,8 +202,11 @@ def _relevant(result: TargetResult, kind: str) -> list[Check]:
 
 def _item_of(check: Check) -> str:
     """The kind of item that a check belongs to: equivalence, where it has none of its own."""
-    own = check.kind == "speed" or check.kind.startswith(_METRIC)
-    return check.kind if own else "equivalence"
+    from modelcheck.judge.budgets import is_speed
+
+    kind = check.kind
+    own = is_speed(kind) or kind == "since-last" or kind.startswith(_METRIC)
+    return kind if own else "equivalence"
 
 
 def _complaint(checks: list[Check], kind: str) -> str | None:
@@ -189,19 +223,19 @@ def _with_functions(
 ) -> Recipe:
     from dataclasses import replace
 
-    from modelcheck.judge.metrics import of_function, overlaid
+    from modelcheck.judge.metrics import of_function, overlaid_metrics
 
     limits = metrics if isinstance(metrics, Mapping) else dict.fromkeys(metrics, 0.95)
     declared = tuple(of_function(function, least) for function, least in limits.items())
     targets = (
-        replace(t, limits=replace(t.limits, metrics=overlaid(t.limits.metrics, declared)))
+        replace(t, limits=replace(t.limits, metrics=overlaid_metrics(t.limits.metrics, declared)))
         for t in recipe.targets
     )
     return replace(recipe, targets=tuple(targets))
 
 
 @pytest.fixture
-def modelcheck_gate() -> Any:
+def modelcheck_gate(request: pytest.FixtureRequest) -> Any:
     """Judge models in a Python test: `modelcheck_gate("m.onnx", "m.int8.onnx", policy="p.toml")`.
 
     Fails the test unless the verdict is PASS, with every finding in the text; returns the
@@ -229,7 +263,7 @@ def modelcheck_gate() -> Any:
                 recipe = replace(recipe, data=replace(recipe.data, path=Path(data)))
             recipe = _with_functions(recipe, metrics)
             pair = ModelPair(Path(original), None if candidate is None else Path(candidate))
-            result = _Case(recipe, pair).result()
+            result = _Case(recipe, pair, request.config.rootpath).result()
         except ModelcheckError as error:
             pytest.fail(str(error), pytrace=False)
         required = [c for c in result.checks if not c.optional]

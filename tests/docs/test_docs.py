@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -93,6 +94,19 @@ def test_every_policy_of_the_metrics_page_is_valid_and_names_every_kind() -> Non
         assert kind == FUNCTION or f"`{kind}`" in METRICS
 
 
+def test_the_example_of_the_history_releases_twice_and_shows_both(checkout: Path) -> None:
+    commands = blocks((ROOT / "docs" / "history.md").read_text(encoding="utf-8"), "sh")[0]
+    environment = {k: v for k, v in os.environ.items() if k != "MODELCHECK_LEDGER"}
+    for command in commands.strip().splitlines():
+        words = shlex.split(command)
+        done = subprocess.run(
+            [TOOL, *words[1:]], cwd=checkout, env=environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("PASS") == 2
+
+
 def test_every_key_of_the_schema_is_in_the_complete_recipe() -> None:
     from modelcheck.recipe import schema
 
@@ -101,3 +115,10 @@ def test_every_key_of_the_schema_is_in_the_complete_recipe() -> None:
     for table in tables:
         for key in table.model_fields:
             assert re.search(rf"\b{key.replace('_', '-')}\b", example), f"{table.__name__}.{key}"
+
+
+def test_the_page_of_known_faults_is_the_table() -> None:
+    """When this fails: python benchmarks/known_faults.py"""
+    from known_faults import page
+
+    assert (ROOT / "docs" / "known-faults.md").read_text(encoding="utf-8") == page()

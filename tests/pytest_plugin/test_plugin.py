@@ -58,6 +58,24 @@ max-slowdown = "90%"
     assert len(list(cases)) == 6
 
 
+def test_each_budget_is_an_item_of_its_own(project: pytest.Pytester) -> None:
+    _policy(
+        project,
+        _DATA
+        + """
+[[models]]
+original = "digits_mlp.onnx"
+
+[limits]
+max-p50 = "10s"
+max-file-size = "1kB"
+""",
+    )
+    result = project.runpytest_subprocess("--junitxml=out.xml")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*max-file-size*", "*FAIL: *file size *at most 1000 B*"])
+
+
 def test_a_candidate_that_is_another_model_fails_with_the_outcome_first(
     project: pytest.Pytester,
 ) -> None:
@@ -235,3 +253,19 @@ max = 0.001
     result = project.runpytest_subprocess("-v")
     result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines(["INCONCLUSIVE: *metric drop*Give about*"])
+
+
+def test_runs_are_recorded_in_the_root_folder_and_held_to_the_last_release(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODELCHECK_LEDGER")
+    models = '[[models]]\noriginal = "digits_mlp.onnx"\n[limits]\nchecks = ["equivalence"]\n'
+    _policy(project, f"{_DATA}{models}")
+    project.runpytest_subprocess().assert_outcomes(passed=1)
+    _policy(project, f"{_DATA}{models}since-last = true\n")
+    project.runpytest_subprocess().assert_outcomes(passed=2)
+    _policy(project, f"{_DATA.replace('40', '50')}{models}since-last = true\n")
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*INCONCLUSIVE: *judged on other data*"])
+    assert (project.path / ".modelcheck" / "ledger.db").is_file()

@@ -13,6 +13,7 @@ from toml_text import toml
 from modelcheck.data import Preprocessing
 from modelcheck.errors import UsageError
 from modelcheck.judge import Limits, parse_limit
+from modelcheck.judge.budgets import KINDS, Budget
 from modelcheck.judge.metrics import MetricSpec
 from modelcheck.recipe import (
     Baseline,
@@ -37,6 +38,10 @@ def error_of(text: str) -> UsageError:
     assert caught.value.exit_code == 2
     assert str(caught.value).startswith("edge.toml")
     return caught.value
+
+
+def budgets(bounds: tuple[float, ...]) -> tuple[Budget, ...]:
+    return tuple(Budget(key, y) for key, y in zip(KINDS, bounds, strict=True))
 
 
 class TestAccepted:
@@ -64,6 +69,8 @@ class TestAccepted:
         )  # fmt: skip
         assert [s.name for s in recipe.steps] == ["quantize-weights", "identity"]
         assert recipe.steps[0].options["per_channel"] is False
+        shared = (0.02, 0.03, 0.04, 30.0, 1.0, float(1 << 30), 2e7)
+        own = (0.01, 0.012, 0.015, 60.0, 0.3, float(200 << 20), 1e7)
         assert recipe.targets == (
             TargetSettings(
                 Target(Device.CPU, Engine.CLASSIC, 2, "/where/cv4/bin/python", True),
@@ -72,6 +79,7 @@ class TestAccepted:
                     min_speedup=1.5,
                     max_slowdown=0.2,
                     max_fallback=0.1,
+                    budgets=budgets(shared),
                     metrics=(replace(top5, limit=0.9), boxes),
                 ),
             ),
@@ -82,6 +90,7 @@ class TestAccepted:
                     min_speedup=1.1,
                     max_slowdown=0.03,
                     max_fallback=0.05,
+                    budgets=budgets(own),
                     metrics=metrics,
                 ),
             ),
@@ -92,11 +101,14 @@ class TestAccepted:
                     1.1,
                     0.2,
                     0.1,
-                    metrics,
+                    budgets=budgets(shared),
+                    metrics=metrics,
                 ),
             ),
         )
-        assert recipe.judging == Judging(Claim.LOSSY, frozenset(CheckKind), Baseline.BEST, 120.0)
+        assert recipe.judging == Judging(
+            Claim.LOSSY, frozenset(CheckKind), Baseline.BEST, 120.0, True
+        )
         assert recipe.models == (
             ModelPair(folder / "net.onnx", Path("/abs/small.onnx")),
             ModelPair(folder / "../a.onnx"),

@@ -68,6 +68,8 @@ def apply(
         asked = overridden(_recipe(recipe, transform), data, images, limits, run)
         _refuse_blind(asked, verify)
         screen = Screen(run)
+        if verify:
+            screen.open_ledger("apply", output.name, asked)
         check_output(output, [model], force=force)
         stack.enter_context(output_lock(output))
         progress = stack.enter_context(ProgressDisplay(quiet=run.quiet))

@@ -48,6 +48,7 @@ def verify(
         screen = Screen(run)
         asked, ignored = gate.without_steps(asked)
         asked = with_claim(overridden(asked, data, images, limits, run), claim)
+        screen.open_ledger("verify", (candidate or original).name, asked)
         with ProgressDisplay(quiet=run.quiet) as progress:
             first = gate.load_model(original)
             second = None if candidate is None else gate.load_model(candidate, candidate=True)

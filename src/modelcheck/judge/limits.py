@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from modelcheck import units
 from modelcheck.errors import UsageError, did_you_mean
+from modelcheck.judge.budgets import Budget, check_consistent
 from modelcheck.judge.metrics.spec import MetricSpec
 
 # Exact: how far the candidate there may be from the float32 reference, scale-relative.
@@ -123,12 +124,14 @@ class Limits:
     min_speedup 1.5: at least 1.5x as fast. max_slowdown 0.03: at most 3 % slower (0.97x).
     max_fallback 0.2: at most 20 % of the MACs may run elsewhere than asked for.
     metrics: those of the task, each a check of its own.
+    budgets: what is not relative to the original (latency, memory, size ...).
     """
 
     equivalence: EquivalenceLimit | None = None
     min_speedup: float | None = None
     max_slowdown: float | None = None
     max_fallback: float | None = None
+    budgets: tuple[Budget, ...] = ()
     metrics: tuple[MetricSpec, ...] = ()
 
     def __post_init__(self) -> None:
@@ -144,6 +147,12 @@ class Limits:
                     where="max-slowdown",
                     remedy=_SLOWDOWN_EXAMPLE,
                 )
+
+        check_consistent(self.budgets)
+
+    def limits_speed(self) -> bool:
+        """Whether anything about speed or size is declared."""
+        return self.speed_ratio_required() is not None or bool(self.budgets)
 
     def fallback_allowed(self) -> float:
         """The part of the MACs that may run elsewhere, in 0..1."""
@@ -167,6 +176,7 @@ class Limits:
         if self.max_fallback is not None:
             parts.append(f"fallback <= {100 * self.max_fallback:g} % of the MACs")
         parts += [metric.describe() for metric in self.metrics]
+        parts += [budget.describe() for budget in self.budgets]
         return "; ".join(parts) or "nothing declared"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from modelcheck import units
 from modelcheck.data import Preprocessing
 from modelcheck.errors import ModelcheckError, UsageError, printable
 from modelcheck.judge import EquivalenceLimit, Limits, limit_of, parse_fraction, parse_limit
-from modelcheck.judge.metrics import overlaid
+from modelcheck.judge.budgets import declared_budgets, overlaid
+from modelcheck.judge.metrics import overlaid_metrics
 from modelcheck.recipe import schema
 from modelcheck.recipe.findings import usage_error
 from modelcheck.recipe.metrics import build_metrics
@@ -24,7 +25,8 @@ from modelcheck.targets import Target
 from modelcheck.transforms import Transform
 
 _MAX_BYTES = 1 << 20
-_UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+# A time budget without a unit is in seconds; in a latency, 'm' would be a slip for 'ms'.
+_UNITS_S = {**units.SECONDS, "m": 60.0, "": 1.0}
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -52,9 +54,8 @@ def parse_recipe(text: str, *, file: Path) -> Recipe:
 
 def parse_duration(text: float | str, *, key: str) -> float:
     """60, '90s', '2min' -> seconds; positive."""
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*(ms|s|min|m|h)?\s*", str(text))
     try:
-        seconds = float(match[1]) * _UNITS_S[match[2] or "s"] if match else 0.0
+        seconds = units.quantity(str(text), _UNITS_S)
     except ValueError:
         seconds = 0.0
     if not (math.isfinite(seconds) and seconds > 0):
@@ -77,6 +78,7 @@ def limits_of(table: schema.LimitKeys, inherited: Limits = Limits()) -> Limits: 
         min_speedup=inherited.min_speedup if table.min_speedup is None else table.min_speedup,
         max_slowdown=inherited.max_slowdown if slowdown is None else slowdown,
         max_fallback=inherited.max_fallback if fallback is None else fallback,
+        budgets=overlaid(inherited.budgets, declared_budgets(table.model_dump())),
     )
 
 
@@ -143,7 +145,7 @@ def _step(number: int, table: dict[str, Any]) -> Transform:
 
 def _target_settings(table: schema.TargetTable, shared: Limits, folder: Path) -> TargetSettings:
     limits = limits_of(table, shared)
-    metrics = overlaid(shared.metrics, build_metrics(table.metrics))
+    metrics = overlaid_metrics(shared.metrics, build_metrics(table.metrics))
     return TargetSettings(_target(table, folder), replace(limits, metrics=metrics))
 
 
@@ -175,7 +177,7 @@ def _data(table: schema.DataTable, folder: Path) -> DataSettings:
 
 
 def _judging(table: schema.LimitsTable) -> Judging:
-    judging = Judging(claim=table.claim)
+    judging = Judging(claim=table.claim, since_last=table.since_last)
     if table.checks is not None:
         judging = replace(judging, checks=frozenset(table.checks))
     if table.baseline is not None:

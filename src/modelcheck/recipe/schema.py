@@ -4,7 +4,9 @@
     [[steps]]   transform, and its options
     [[targets]] device, engine, threads, python, optional, and limits of its own
     [limits]    min-agreement, min-sqnr, max-error, limit, min-speedup, max-slowdown,
-                max-fallback, claim, checks, baseline, time-budget
+                max-fallback, max-p50, max-p90, max-p99, min-throughput, max-first-inference,
+                max-peak-memory, max-file-size, claim, checks, baseline, time-budget,
+                since-last
     [[metrics]] kind, min or max, and its options; of one target: [[targets.metrics]]
     [[models]]  original, candidate            (in *.modelcheck.toml)
     seed
@@ -82,6 +84,14 @@ class LimitKeys(Table):
     min_speedup: Number | None = None
     max_slowdown: Number | str | None = None
     max_fallback: Number | str | None = None
+    # With their units: '15ms', '60/s', '200MiB' (judge.budgets). A bare number is told to have one.
+    max_p50: Number | str | None = None
+    max_p90: Number | str | None = None
+    max_p99: Number | str | None = None
+    min_throughput: Number | str | None = None
+    max_first_inference: Number | str | None = None
+    max_peak_memory: Number | str | None = None
+    max_file_size: Number | str | None = None
 
 
 class LimitsTable(LimitKeys):
@@ -89,6 +99,7 @@ class LimitsTable(LimitKeys):
     checks: Annotated[tuple[CheckKind, ...], Field(min_length=1)] | None = None
     baseline: Baseline | None = None
     time_budget: Number | str | None = None
+    since_last: Flag = False
 
 
 class TargetTable(LimitKeys):

@@ -55,12 +55,16 @@ class ModelPair:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """What is judged, and how long it may take. `checks` None: what has a limit."""
+    """What is judged, and how long it may take. `checks` None: what has a limit.
+
+    `since_last`: nothing may be worse than in the last release that the ledger knows.
+    """
 
     claim: Claim | None = None
     checks: frozenset[CheckKind] | None = None
     baseline: Baseline = Baseline.SAME
     time_budget_s: float = 60.0
+    since_last: bool = False
 
     @property
     def equivalence(self) -> bool:

@@ -30,6 +30,15 @@ def to_junit(report: Report) -> str:
     if report.outcome is not Outcome.PASS and suite.find("testcase/failure") is None:
         case = ElementTree.SubElement(suite, "testcase", classname="modelcheck", name="verdict")
         _add_failure(case, report.outcome, "no required check was made")
+    known = [
+        f"KNOWN {fault.finding.pattern.severity} on {target.settings.target.name}: "
+        f"{fault.describe()}"
+        for target in report.verification.targets
+        for fault in target.known
+        if fault.foreseeable
+    ]
+    if known:
+        ElementTree.SubElement(suite, "system-out").text = _clean("\n".join(known))
     counted = {"tests": "testcase", "failures": "testcase/failure", "skipped": "testcase/skipped"}
     for attribute, path in counted.items():
         suite.set(attribute, str(len(suite.findall(path))))

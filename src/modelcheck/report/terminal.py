@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 
 from rich.console import Console, RenderableType
@@ -21,8 +21,12 @@ from modelcheck.judge import (
     SpeedEvidence,
     gravest,
 )
+from modelcheck.judge.budgets import is_speed
+from modelcheck.ledger import SINCE_LAST
 from modelcheck.recipe import Candidate, CheckKind, Step
+from modelcheck.report import budgets
 from modelcheck.report.document import ModelFacts, Report
+from modelcheck.report.earlier import earlier_lines
 from modelcheck.report.metrics import fill_metrics
 from modelcheck.targets import listed_layers
 from modelcheck.verification import TargetResult
@@ -53,7 +57,9 @@ def print_report(report: Report, console: Console) -> None:
     console.print(_equivalences(report))
     metrics = _table()
     fill_metrics(metrics, verification.targets, STYLES)
-    for table in (metrics, _outputs(verification.targets), _speeds(report)):
+    for table in (
+        metrics, _outputs(verification.targets), _speeds(report), budgets.budgets(report)
+    ):  # fmt: skip
         if table.row_count:
             console.print()
             console.print(table)
@@ -63,8 +69,11 @@ def print_report(report: Report, console: Console) -> None:
         *_recalled(verification.targets),
         *_accuracies(verification.targets),
         *_passing(verification.targets),
+        *_kept_up(verification.checks),
     ):
         console.print(line)
+    for line in (*budgets.machine(report), *_known(verification.targets)):
+        console.print(line, soft_wrap=True)
     for warning in verification.warnings:
         console.print(Text.assemble(("WARNING ", "yellow"), warning), soft_wrap=True)
 
@@ -110,6 +119,8 @@ def print_verdict(report: Report, console: Console, fate: str) -> None:
             f": {checks}.{blind}{_unjudged_speed(report)} {fate}".rstrip(),
         )
     )
+    for line in earlier_lines(report):
+        console.print(Text(line, style="dim"), soft_wrap=True)
     command = Text(f"Reproduce: {printable(report.command, limit=2000)}", style="dim")
     console.print(command, soft_wrap=True)
     console.print(Text(f"exit {report.exit_code}   {units.duration(report.seconds)}", style="dim"))
@@ -209,8 +220,13 @@ def _equivalences(report: Report) -> Table:
         cells = [target.settings.target.name, _ran_on(target)]
         if agreement:
             cells.append(_agreement(_agreements(target)))
-        checks = [check for check in target.checks if check.kind != CheckKind.SPEED]
-        table.add_row(*cells, *_errors(target.equivalence), _verdict(target, checks))
+        checks = [
+            check
+            for check in target.checks
+            if not is_speed(check.kind) and check.kind != SINCE_LAST
+        ]
+        verdict = _verdict(target, checks) if checks else Text("not judged", style="dim")
+        table.add_row(*cells, *_errors(target.equivalence), verdict)
     return table
 
 
@@ -298,6 +314,21 @@ def _recalled(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
         )
 
 
+def _known(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
+    """What was known beforehand, each fault once for all targets that share it."""
+    places: dict[str, list[str]] = {}
+    severities: dict[str, str] = {}
+    for target in targets:
+        for fault in target.known:
+            if fault.foreseeable:
+                said = fault.describe()
+                severities[said] = fault.finding.pattern.severity
+                places.setdefault(said, []).append(target.settings.target.name)
+    for said, names in places.items():
+        head = f"KNOWN {severities[said]} "
+        yield Text.assemble((head, "yellow"), f"on {'; '.join(names)}: {said}")
+
+
 def _accuracies(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
     """Accuracy by the labels, where there are any: accuracy alone would hide flips."""
     for target in targets:
@@ -362,6 +393,13 @@ def _passing(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
             f"{target.settings.target.name}: asked {evidence.limit}{floor}; "
             f"would pass {' or '.join(tightest) or 'nothing'}"
         )
+
+
+def _kept_up(checks: Iterable[Check]) -> Iterator[Text]:
+    """What was compared with the last release, and is no worse."""
+    for check in checks:
+        if check.kind == SINCE_LAST and check.outcome is Outcome.PASS:
+            yield Text(printable(f"no worse than before: {check.message}", limit=2000))
 
 
 def _finding(check: Check) -> Text:

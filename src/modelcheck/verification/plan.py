@@ -7,12 +7,27 @@ from dataclasses import dataclass, field
 
 from modelcheck.data import Samples
 from modelcheck.judge import Check, EquivalenceEvidence, Outcome, SpeedEvidence, gravest, overall
+from modelcheck.judge.absolute import Band
+from modelcheck.judge.budgets import Of
 from modelcheck.model import Model
 from modelcheck.process import ChildLimits
 from modelcheck.recipe import Judging, TargetSettings
 from modelcheck.targets import OpenCV, Placement
 from modelcheck.transforms import Claim
+from modelcheck.verification.known import KnownFault
 from modelcheck.verification.memory import Memory
+
+
+@dataclass(frozen=True)
+class EarlierRuns:
+    """What is known of earlier runs of the same pair on the same machine.
+
+    `count` is shown, so that re-running until green is seen. `bands` hold, by target, the lowest
+    and the highest median latency of the original, in seconds.
+    """
+
+    count: int | None = None  # None: nobody keeps count
+    bands: Mapping[str, Band] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -28,13 +43,18 @@ class Plan:
     seed: int = 0
     child_limits: ChildLimits = ChildLimits()
     memory: Memory | None = None  # None: everything is run
+    earlier: EarlierRuns = EarlierRuns()
 
     @property
     def speed_checks(self) -> int:
-        """How many targets have a speed limit: the error rate of a FAIL is shared among them."""
-        if self.candidate is None or not self.judging.speed:
+        """How many speed limits there are: the error rate of a FAIL is shared among them."""
+        if not self.judging.speed:
             return 0
-        return sum(t.limits.speed_ratio_required() is not None for t in self.targets)
+        limits = [target.limits for target in self.targets]
+        budgets = sum(b.kind.of is not Of.FILE for y in limits for b in y.budgets)
+        if self.candidate is None:
+            return budgets
+        return budgets + sum(y.speed_ratio_required() is not None for y in limits)
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,7 @@ class TargetResult:
     equivalence: EquivalenceEvidence | None = None
     speed: SpeedEvidence | None = None
     native_log: str = ""
+    known: tuple[KnownFault, ...] = ()
     recalled: bool = False  # the original's outputs are those of an earlier run
 
     @property

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 from modelcheck import units
 from modelcheck.data import Sample, Samples
@@ -36,7 +36,22 @@ from modelcheck.reference import Reference
 from modelcheck.transforms import Claim
 from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally, class_outputs, made_by, stream
-from modelcheck.verification.events import Event, Progressed, StageStarted, Verified, Warned
+from modelcheck.verification.events import (
+    Event,
+    Foreseen,
+    Progressed,
+    StageStarted,
+    Verified,
+    Warned,
+)
+from modelcheck.verification.known import (
+    CANDIDATE,
+    ORIGINAL,
+    KnownFault,
+    faults_of,
+    findings,
+    referring,
+)
 from modelcheck.verification.lane import Arrays, Files, Lane
 from modelcheck.verification.metrics import MetricTally, check_metrics
 from modelcheck.verification.placing import macs_by_layer
@@ -79,6 +94,7 @@ class _Run:
     checks: dict[int, list[Check]] = field(default_factory=dict)
     kept_inputs: list[Arrays] = field(default_factory=list)
     speeds: dict[int, SpeedEvidence] = field(default_factory=dict)
+    known: dict[int, tuple[KnownFault, ...]] = field(default_factory=dict)
     recalled: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -107,8 +123,11 @@ class _Run:
             for lane in self.lanes:
                 stack.callback(lane.close)
             arriving = self._open_all(reference, samples)
-            if not any(lane.alive for lane in self.lanes):
+            first = list(islice(arriving, 1)) if any(y.alive for y in self.lanes) else []
+            yield from self._foresee(reference, first)
+            if not first:
                 return
+            arriving = chain(first, arriving)
             yield from self._prove(reference)
             if not any(lane.alive for lane in self.lanes):
                 return
@@ -149,14 +168,16 @@ class _Run:
         stage = SpeedStage(plan, self.files, self.lanes, self.kept_inputs)
         yield from stage.run()
         self.speeds = stage.speeds
-        for i, check in stage.checks.items():
-            self._add(i, check)
+        for i, checks in stage.checks.items():
+            self.checks[i] += checks
         self.warnings += stage.warnings
 
     def result(self, seconds: float) -> Verification:
         results = []
         for i, lane in enumerate(self.lanes):
             checks = tuple(self.checks[i]) + ((lane.failure,) if lane.failure else ())
+            known = self.known.get(i, ())
+            checks = tuple(referring(check, known) for check in checks)
             found = (c.evidence for c in checks if isinstance(c.evidence, EquivalenceEvidence))
             results.append(
                 TargetResult(
@@ -168,6 +189,7 @@ class _Run:
                     equivalence=next(found, None),
                     speed=self.speeds.get(i),
                     native_log=lane.native_log,
+                    known=known,
                     recalled=lane.settings.target.name in self.recalled,
                 )
             )
@@ -222,6 +244,29 @@ class _Run:
                 fault = error.what
         reference.load(path)
         return fault
+
+    def _foresee(self, reference: Reference, first: Sequence[Sample]) -> Iterator[Event]:
+        """Say what is known to go wrong, for the shapes of the first sample where there is one."""
+        plan = self.plan
+        shapes = _shapes(first[0].arrays) if first else {}
+        original = findings(plan.original, shapes, reference)
+        made = plan.candidate
+        candidate = () if made is None else findings(made, shapes, reference)
+        for i, lane in enumerate(self.lanes):
+            if lane.opencv is None:
+                continue
+            target = lane.settings.target
+            self.known[i] = faults_of(
+                target,
+                lane.opencv,
+                {
+                    ORIGINAL: (original, lane.original_placement),
+                    CANDIDATE: (candidate, lane.candidate_placement),
+                },
+            )
+            for fault in self.known[i]:
+                if fault.foreseeable:
+                    yield Foreseen(target.name, fault)
 
     def _prove(self, reference: Reference) -> Iterator[Event]:
         """See where models run that were asked to run on another device than the CPU."""

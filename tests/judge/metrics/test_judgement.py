@@ -13,7 +13,7 @@ from modelcheck.judge.metrics import (
     interval,
     judge_metric,
     of_function,
-    overlaid,
+    overlaid_metrics,
 )
 
 BOXES = MetricSpec("boxes", 0.9, options=(("boxes", "b"), ("scores", "s")))
@@ -167,8 +167,8 @@ def test_the_same_metric_twice_is_refused_and_two_need_two_names():
 
 def test_a_later_metric_takes_the_place_of_the_one_of_its_name():
     milder = MetricSpec("top1", 0.9)
-    assert overlaid((TOP1, CTC), (milder,)) == (milder, CTC)
-    assert overlaid((TOP1,), ()) == (TOP1,)
+    assert overlaid_metrics((TOP1, CTC), (milder,)) == (milder, CTC)
+    assert overlaid_metrics((TOP1,), ()) == (TOP1,)
 
 
 def test_limits_with_metrics_are_values():

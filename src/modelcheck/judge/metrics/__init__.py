@@ -9,7 +9,12 @@ from modelcheck.judge.metrics.judgement import (
     check_kind,
     judge_metric,
 )
-from modelcheck.judge.metrics.spec import MetricSpec, checked_together, of_function, overlaid
+from modelcheck.judge.metrics.spec import (
+    MetricSpec,
+    checked_together,
+    of_function,
+    overlaid_metrics,
+)
 from modelcheck.judge.metrics.table import FUNCTION, KINDS, Asks, Kind
 from modelcheck.judge.metrics.wording import estimate, interval
 
@@ -34,6 +39,6 @@ __all__ = [
     "judge_metric",
     "mean_bounds",
     "of_function",
-    "overlaid",
+    "overlaid_metrics",
     "samples_for_mean",
 ]

@@ -140,7 +140,7 @@ def checked_together(specs: Iterable[MetricSpec]) -> tuple[MetricSpec, ...]:
     return tuple(found.values())
 
 
-def overlaid(
+def overlaid_metrics(
     specs: tuple[MetricSpec, ...], others: tuple[MetricSpec, ...]
 ) -> tuple[MetricSpec, ...]:
     """The metrics with those of `others` in place of, or beside, those of the same title."""
