@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from modelcheck.data import Samples, SplitSamples, open_samples, split
 from modelcheck.errors import UsageError
+from modelcheck.judge.absolute import Band
 from modelcheck.model import Model, load
 from modelcheck.model.inspection import Inspection, inspect
 from modelcheck.process import ChildLimits, Workspace
@@ -29,6 +31,7 @@ from modelcheck.verification import (
     Verified,
     verify,
 )
+from modelcheck.verification.kept_inputs import FOLDER
 from modelcheck.verification.memory import Memory
 
 Emit = Callable[[Event], None]
@@ -111,9 +114,13 @@ def judge(
     recipe: Recipe,
     *,
     limits: ChildLimits | None = None,
+    bands: Mapping[str, Band] = MappingProxyType({}),
     emit: Emit = silent,
 ) -> Verification:
-    """Verify a candidate, or the original alone, on every target of the recipe."""
+    """Verify a candidate, or the original alone, on every target of the recipe.
+
+    `bands`: the original's latencies in earlier runs, by target (see Plan).
+    """
     judging = recipe.judging
     required = any(t.limits.limits_speed() for t in recipe.targets)
     if not judging.equivalence and not required:
@@ -122,6 +129,12 @@ def judge(
             where="checks",
             remedy="Give --min-speedup, --max-slowdown or a budget such as --max-p99, or judge "
             "equivalence too.",
+        )
+    if not judging.equivalence and any(t.limits.inputs_to_search() for t in recipe.targets):
+        raise UsageError(
+            "worst inputs shall be searched, and equivalence is not judged",
+            where="checks",
+            remedy="Judge equivalence too, or leave --search-inputs and --max-worst-error out.",
         )
     plan = Plan(
         original=inputs.original,
@@ -133,6 +146,8 @@ def judge(
         seed=recipe.seed,
         child_limits=limits or ChildLimits(),
         memory=Memory.of_user(),
+        bands=bands,
+        worst_folder=FOLDER,
     )
     result: Verification | None = None
     for event in verify(plan):

@@ -15,6 +15,7 @@ import pytest
 
 if TYPE_CHECKING:
     from modelcheck.judge import Check
+    from modelcheck.ledger.book import Book
     from modelcheck.recipe import ModelPair, Recipe
     from modelcheck.verification import TargetResult, Verification
 
@@ -67,6 +68,8 @@ class PolicyFile(pytest.File):
             if recipe.judging.equivalence:
                 kinds += map(check_kind, settings.limits.metrics)
             kinds += ["since-last"] if recipe.judging.since_last else []
+            if recipe.judging.equivalence and settings.limits.max_worst_error is not None:
+                kinds.append("worst-case")
             for kind in kinds:
                 name = f"{case.name}[{settings.target.name}-{kind}]"
                 items.append(
@@ -117,7 +120,7 @@ class _Case:
             steps=recipe.steps if made else (),
             folder=self.folder,
         )
-        result, _ = book.review(self._verify(), occasion)
+        result, _ = book.review(self._verify(book), occasion)
         book.keep(result, occasion)
         for text in book.warnings:
             warnings.warn(text, stacklevel=2)
@@ -127,21 +130,23 @@ class _Case:
     def name(self) -> str:
         return (self.pair.candidate or self.pair.original).name
 
-    def _verify(self) -> Verification:
+    def _verify(self, book: Book) -> Verification:
         from modelcheck import gate
 
         original = gate.load_model(self.pair.original)
+        bands = book.bands(original)
         if self.pair.candidate is not None:
             recipe, _ = gate.without_steps(self.recipe)
             candidate = gate.load_model(self.pair.candidate, candidate=True)
             inputs = gate.open_inputs(original, recipe)
-            return gate.judge(inputs, candidate, gate.default_claim(recipe), recipe)
+            claim = gate.default_claim(recipe)
+            return gate.judge(inputs, candidate, claim, recipe, bands=bands)
         inputs = gate.open_inputs(original, self.recipe)
         if not self.recipe.steps:
             claim = gate.default_claim(self.recipe, alone=True)
-            return gate.judge(inputs, None, claim, self.recipe)
+            return gate.judge(inputs, None, claim, self.recipe, bands=bands)
         made = gate.make_candidate(original, inputs, self.recipe)
-        return gate.judge(inputs, made.model, made.claim, self.recipe)
+        return gate.judge(inputs, made.model, made.claim, self.recipe, bands=bands)
 
 
 class CheckItem(pytest.Item):
@@ -196,16 +201,18 @@ class _Unusable(pytest.Item):
 
 def _relevant(result: TargetResult, kind: str) -> list[Check]:
     """The checks that an item stands for; a target that does not run at all fails each of them."""
-    own = [c for c in result.checks if _item_of(c) == kind]
+    gated = result.settings.limits.max_worst_error is not None
+    own = [c for c in result.checks if _item_of(c, worst_case=gated) == kind]
     return own or [c for c in result.checks if c.kind == "runs"]
 
 
-def _item_of(check: Check) -> str:
+def _item_of(check: Check, *, worst_case: bool) -> str:
     """The kind of item that a check belongs to: equivalence, where it has none of its own."""
     from modelcheck.judge.budgets import is_speed
 
     kind = check.kind
     own = is_speed(kind) or kind == "since-last" or kind.startswith(_METRIC)
+    own = own or (worst_case and kind == "worst-case")
     return kind if own else "equivalence"
 
 

@@ -112,6 +112,29 @@ def test_the_stricter_speed_limit_is_required():
     assert Limits(min_speedup=0.9, max_slowdown=0.03).speed_ratio_required() == 0.97
 
 
+def test_a_limit_on_the_worst_error_asks_for_a_search():
+    assert Limits().inputs_to_search() == 0
+    assert Limits(search_inputs=7).inputs_to_search() == 7
+    assert Limits(max_worst_error=0.1).inputs_to_search() == 500
+    described = Limits(max_worst_error=0.1, search_inputs=7).describe()
+    assert described == "worst error <= 0.1 of the scale in 7 inputs"
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [
+        {"search_inputs": -1},
+        {"max_worst_error": 0.0},
+        {"max_worst_error": math.nan},
+        {"max_worst_error": 0.1, "search_inputs": 0},
+    ],
+)
+def test_a_search_that_cannot_be_meant_is_refused(declared):
+    with pytest.raises(UsageError) as refused:
+        Limits(**declared)
+    assert refused.value.remedy
+
+
 def test_limits_describe_all_that_is_declared():
     limits = Limits(parse_limit("min-sqnr=25"), min_speedup=1.5, max_slowdown=0.03)
     assert limits.describe() == "SQNR >= 25 dB; speed-up >= 1.50x; slowdown <= 3 %"

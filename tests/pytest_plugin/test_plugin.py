@@ -76,6 +76,29 @@ max-file-size = "1kB"
     result.stdout.fnmatch_lines(["*max-file-size*", "*FAIL: *file size *at most 1000 B*"])
 
 
+def test_a_limit_on_the_worst_error_is_an_item_of_its_own(project: pytest.Pytester) -> None:
+    _policy(
+        project,
+        _DATA
+        + """
+[[models]]
+original = "digits_mlp.onnx"
+candidate = "digits_mlp.onnx"
+
+[[targets]]
+engine = "new"
+threads = 1
+
+[limits]
+search-inputs = 20
+max-worst-error = 1e-4
+""",
+    )
+    result = project.runpytest_subprocess("-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*worst-case*PASSED*"])
+
+
 def test_a_candidate_that_is_another_model_fails_with_the_outcome_first(
     project: pytest.Pytester,
 ) -> None:

@@ -40,6 +40,7 @@ COMPLETE: dict[str, typing.Any] = {
             "python": "cv4/bin/python",
             "optional": True,
             "min_speedup": 1.5,
+            "max_worst_error": 0.3,
             "metrics": [{"kind": "top5", "min": 0.9}],
         },
         {
@@ -55,6 +56,7 @@ COMPLETE: dict[str, typing.Any] = {
             "max_first_inference": "0.3 s",
             "max_peak_memory": "200MiB",
             "max_file_size": "10MB",
+            "search_inputs": 50,
         },
         {"any_of": ["min-agreement=0.9", "min-sqnr=20,max-error=0.5"]},
     ],
@@ -75,6 +77,9 @@ COMPLETE: dict[str, typing.Any] = {
         "baseline": "best",
         "time_budget": "2min",
         "since_last": True,
+        "search_inputs": 200,
+        "max_worst_error": 0.4,
+        "search_radius": 0.05,
     },
     "metrics": [
         {"kind": "top5", "min": "99%"},

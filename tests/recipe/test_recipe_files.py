@@ -80,6 +80,8 @@ class TestAccepted:
                     max_slowdown=0.2,
                     max_fallback=0.1,
                     budgets=budgets(shared),
+                    search_inputs=200,
+                    max_worst_error=0.3,
                     metrics=(replace(top5, limit=0.9), boxes),
                 ),
             ),
@@ -91,6 +93,8 @@ class TestAccepted:
                     max_slowdown=0.03,
                     max_fallback=0.05,
                     budgets=budgets(own),
+                    search_inputs=50,
+                    max_worst_error=0.4,
                     metrics=metrics,
                 ),
             ),
@@ -101,13 +105,15 @@ class TestAccepted:
                     1.1,
                     0.2,
                     0.1,
-                    budgets=budgets(shared),
+                    budgets(shared),
+                    200,
+                    0.4,
                     metrics=metrics,
                 ),
             ),
         )
         assert recipe.judging == Judging(
-            Claim.LOSSY, frozenset(CheckKind), Baseline.BEST, 120.0, True
+            Claim.LOSSY, frozenset(CheckKind), Baseline.BEST, 120.0, True, 0.05
         )
         assert recipe.models == (
             ModelPair(folder / "net.onnx", Path("/abs/small.onnx")),
@@ -240,6 +246,10 @@ class TestRefused:
             ("[limits]\nmax-slowdown = 'a bit'", "[limits], max-slowdown", "not a number"),
             ("[[targets]]\nmin-sqnr = -1", "[[targets]] 1, min-sqnr", "not a positive number"),
             ("[limits]\ntime-budget = 'soon'", "[limits], time-budget", "'soon' is not a time"),
+            ("[limits]\nsearch-inputs = -1", "[limits]", "'search-inputs' must be at least 0"),
+            ("[limits]\nmax-worst-error = 0", "[limits], max-worst-error", "not a positive"),
+            ("[limits]\nsearch-radius = 2", "[limits], search-radius", "2 is not a part"),
+            ("[limits]\nsearch-inputs=0\nmax-worst-error=1", "[limits], search-inputs", "0 inp"),
             ("[limits]\ntime-budget = inf", "[limits]", "must be a finite number"),
             ("[limits]\nlimit = 'min-sqr=5'", "[limits], min-sqr=5", "unknown limit 'min-sqr'"),
             ("[limits]\nany-of = 'min-sqnr=5'", "[limits]", "'any-of' must be a list"),

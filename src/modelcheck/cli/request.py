@@ -100,7 +100,8 @@ def _targets(
     return tuple(
         replace(
             t,
-            limits=Limits(
+            limits=replace(
+                t.limits,
                 equivalence=equivalence or t.limits.equivalence,
                 min_speedup=t.limits.min_speedup
                 if limits.min_speedup is None

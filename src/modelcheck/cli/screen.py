@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from modelcheck.data import SplitSamples
+    from modelcheck.judge.absolute import Band
     from modelcheck.ledger.book import Book, Earlier
     from modelcheck.ledger.recording import Occasion
+    from modelcheck.model import Model
     from modelcheck.recipe import Candidate, Recipe
     from modelcheck.report import Report
     from modelcheck.verification import Verification
@@ -62,6 +65,10 @@ class Screen:
         path = None if self._run.no_ledger else ledger_path(self._run.ledger)
         book = Book.open(path, since_last=recipe.judging.since_last)
         self._recorded = book, Occasion(kind, model, self.command(recipe.seed), recipe.steps)
+
+    def bands(self, original: Model) -> Mapping[str, Band]:
+        """What the ledger knows of the original's latencies here, by target."""
+        return {} if self._recorded is None else self._recorded[0].bands(original)
 
     def make_report(
         self,

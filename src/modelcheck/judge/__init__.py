@@ -20,6 +20,7 @@ from modelcheck.judge.equivalence import (
     judge_equivalence,
     needs_noise_floor,
 )
+from modelcheck.judge.input_score import InputScore, Measured, Scales, measure
 from modelcheck.judge.limits import (
     CLAIMS,
     EquivalenceLimit,
@@ -40,6 +41,13 @@ from modelcheck.judge.speed import (
     measure_speed,
     speed_decided,
 )
+from modelcheck.judge.worst_case import (
+    Flips,
+    FoundInput,
+    WorstCaseEvidence,
+    describe_search,
+    judge_worst_case,
+)
 
 __all__ = [
     "CLAIMS",
@@ -53,17 +61,24 @@ __all__ = [
     "EquivalenceCase",
     "EquivalenceEvidence",
     "EquivalenceLimit",
+    "Flips",
+    "FoundInput",
+    "InputScore",
     "Limits",
+    "Measured",
     "NoiseFloor",
     "Outcome",
     "OutputComparison",
     "OutputEvidence",
+    "Scales",
     "SequentialTest",
     "SpeedCase",
     "SpeedEvidence",
     "Term",
+    "WorstCaseEvidence",
     "clopper_pearson",
     "default_limit",
+    "describe_search",
     "exit_code",
     "gravest",
     "highest_provable",
@@ -71,8 +86,10 @@ __all__ = [
     "is_class_scores",
     "judge_equivalence",
     "judge_speed",
+    "judge_worst_case",
     "limit_of",
     "lower_bound",
+    "measure",
     "measure_speed",
     "needs_noise_floor",
     "overall",

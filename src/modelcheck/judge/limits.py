@@ -18,6 +18,7 @@ from modelcheck.judge.metrics.spec import MetricSpec
 TOTAL_ERROR_FLOOR = 1e-4  # OpenCV dnn/test/test_common.hpp, max abs for float32
 HALF_TOTAL_ERROR_FLOOR = 2e-2  # ... and for OPENCL_FP16, CUDA_FP16 and CPU_FP16
 DEFAULT_MAX_FALLBACK = 0.2
+DEFAULT_SEARCH_INPUTS = 500  # where max-worst-error asks for a search, and nobody says how long
 
 NOISE_FLOOR = "noise-floor"  # the default of claim exact; it is measured, so never typed
 MAX_ERROR, MIN_SQNR, MIN_AGREEMENT = "max-error", "min-sqnr", "min-agreement"
@@ -125,6 +126,8 @@ class Limits:
     max_fallback 0.2: at most 20 % of the MACs may run elsewhere than asked for.
     metrics: those of the task, each a check of its own.
     budgets: what is not relative to the original (latency, memory, size ...).
+    search_inputs 500: so many inputs near the data are tried, to find the worst.
+    max_worst_error 0.1: none of them may have a larger scale-relative error.
     """
 
     equivalence: EquivalenceLimit | None = None
@@ -132,9 +135,12 @@ class Limits:
     max_slowdown: float | None = None
     max_fallback: float | None = None
     budgets: tuple[Budget, ...] = ()
+    search_inputs: int | None = None
+    max_worst_error: float | None = None
     metrics: tuple[MetricSpec, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_search()
         if self.max_fallback is not None:
             _checked_fraction("max-fallback", self.max_fallback, _FALLBACK_EXAMPLE)
         if self.min_speedup is not None:
@@ -147,12 +153,33 @@ class Limits:
                     where="max-slowdown",
                     remedy=_SLOWDOWN_EXAMPLE,
                 )
-
         check_consistent(self.budgets)
 
     def limits_speed(self) -> bool:
         """Whether anything about speed or size is declared."""
         return self.speed_ratio_required() is not None or bool(self.budgets)
+
+    def _check_search(self) -> None:
+        if self.search_inputs is not None and self.search_inputs < 0:
+            raise UsageError(
+                f"{self.search_inputs} inputs cannot be tried.",
+                where="search-inputs",
+                remedy="Write for example 500, or 0 for no search.",
+            )
+        if self.max_worst_error is not None:
+            _positive("max-worst-error", self.max_worst_error, "Write for example 0.1.")
+            if self.search_inputs == 0:
+                raise UsageError(
+                    "0 inputs leave nothing that max-worst-error could be judged by.",
+                    where="search-inputs",
+                    remedy="Let some inputs be tried, or leave max-worst-error out.",
+                )
+
+    def inputs_to_search(self) -> int:
+        """How many inputs near the data shall be tried; 0: none."""
+        if self.search_inputs is None:
+            return 0 if self.max_worst_error is None else DEFAULT_SEARCH_INPUTS
+        return self.search_inputs
 
     def fallback_allowed(self) -> float:
         """The part of the MACs that may run elsewhere, in 0..1."""
@@ -177,6 +204,9 @@ class Limits:
             parts.append(f"fallback <= {100 * self.max_fallback:g} % of the MACs")
         parts += [metric.describe() for metric in self.metrics]
         parts += [budget.describe() for budget in self.budgets]
+        if self.max_worst_error is not None:
+            tries = units.plural(self.inputs_to_search(), "input")
+            parts.append(f"worst error <= {self.max_worst_error:g} of the scale in {tries}")
         return "; ".join(parts) or "nothing declared"
 
 

@@ -12,14 +12,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+from modelcheck.bench.machine import fingerprint
 from modelcheck.errors import ModelcheckError, UsageError, printable
 from modelcheck.judge import Outcome
-from modelcheck.ledger.entry import Run
+from modelcheck.judge.absolute import Band
+from modelcheck.ledger.entry import Run, machine_class
 from modelcheck.ledger.file import DamagedLedger, LedgerFile
 from modelcheck.ledger.place import make_folder
 from modelcheck.ledger.recording import Occasion, run_of
 from modelcheck.ledger.regression import judge_since_last
+from modelcheck.model import Model
 from modelcheck.verification import Verification
+
+# Fewer runs than that have not seen what is usual on a machine; and medians of whole processes of
+# one model moved by a tenth where nothing was the matter (OPENCV.md, Determinism and noise).
+_BAND_RUNS = 5
+_BAND_MARGIN = 1.1
 
 T = TypeVar("T")
 Earlier = Mapping[str, Counter[Outcome]]
@@ -46,6 +54,16 @@ class Book:
         if since_last and file is not None:
             file.check()
         return Book(file, since_last)
+
+    def bands(self, original: Model) -> dict[str, Band]:
+        """Between what latencies the original lay in earlier runs, by target; see Plan."""
+        here = machine_class(fingerprint())
+        found = self._try(lambda f: f.latencies(original.digest, here), warn_only=True) or {}
+        return {
+            target: (min(seconds) / _BAND_MARGIN, max(seconds) * _BAND_MARGIN)
+            for target, seconds in found.items()
+            if len(seconds) >= _BAND_RUNS
+        }
 
     def review(
         self, verification: Verification, occasion: Occasion

@@ -105,6 +105,18 @@ class LedgerFile:
                 counts[Outcome(row["outcome"])] += row["times"]
         return found
 
+    def latencies(self, original: str, machine_class: str) -> dict[str, list[float]]:
+        """For each target, the median latencies of this original in all runs on such machines."""
+        query = (
+            "SELECT target, original_s FROM verdicts JOIN runs ON runs.id = verdicts.run "
+            "WHERE original_digest = ? AND machine_class = ? AND original_s IS NOT NULL"
+        )
+        found: dict[str, list[float]] = {}
+        with self._reading() as connection:
+            for row in _rows(connection, query, (original, machine_class)):
+                found.setdefault(row["target"], []).append(row["original_s"])
+        return found
+
     def set_aside(self) -> Path | None:
         """Give a damaged ledger another name; None where another process was quicker.
 

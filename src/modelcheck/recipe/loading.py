@@ -79,6 +79,12 @@ def limits_of(table: schema.LimitKeys, inherited: Limits = Limits()) -> Limits: 
         max_slowdown=inherited.max_slowdown if slowdown is None else slowdown,
         max_fallback=inherited.max_fallback if fallback is None else fallback,
         budgets=overlaid(inherited.budgets, declared_budgets(table.model_dump())),
+        search_inputs=inherited.search_inputs
+        if table.search_inputs is None
+        else table.search_inputs,
+        max_worst_error=inherited.max_worst_error
+        if table.max_worst_error is None
+        else table.max_worst_error,
     )
 
 
@@ -185,6 +191,8 @@ def _judging(table: schema.LimitsTable) -> Judging:
     if table.time_budget is not None:
         seconds = parse_duration(table.time_budget, key="time-budget")
         judging = replace(judging, time_budget_s=seconds)
+    if table.search_radius is not None:
+        judging = replace(judging, search_radius=table.search_radius)
     return judging
 
 

@@ -5,8 +5,8 @@
     [[targets]] device, engine, threads, python, optional, and limits of its own
     [limits]    min-agreement, min-sqnr, max-error, limit, min-speedup, max-slowdown,
                 max-fallback, max-p50, max-p90, max-p99, min-throughput, max-first-inference,
-                max-peak-memory, max-file-size, claim, checks, baseline, time-budget,
-                since-last
+                max-peak-memory, max-file-size, search-inputs, max-worst-error, claim,
+                checks, baseline, time-budget, since-last, search-radius
     [[metrics]] kind, min or max, and its options; of one target: [[targets.metrics]]
     [[models]]  original, candidate            (in *.modelcheck.toml)
     seed
@@ -92,6 +92,8 @@ class LimitKeys(Table):
     max_first_inference: Number | str | None = None
     max_peak_memory: Number | str | None = None
     max_file_size: Number | str | None = None
+    search_inputs: Size | None = None
+    max_worst_error: Number | None = None
 
 
 class LimitsTable(LimitKeys):
@@ -100,6 +102,7 @@ class LimitsTable(LimitKeys):
     baseline: Baseline | None = None
     time_budget: Number | str | None = None
     since_last: Flag = False
+    search_radius: Number | None = None
 
 
 class TargetTable(LimitKeys):

@@ -48,7 +48,7 @@ def budgets(report: Report) -> Table:
 
 
 def machine(report: Report) -> Iterator[Text]:
-    """What spoke against the times of a target, decided or not, with the remedy; earlier runs."""
+    """What spoke against the times of a target, decided or not, with the remedy."""
     for target in report.verification.targets:
         if target.speed is None or not target.settings.limits.limits_speed():
             continue
@@ -59,6 +59,3 @@ def machine(report: Report) -> Iterator[Text]:
                 f"{printable('; '.join(fitness.reasons), limit=600)}. {fitness.remedy}.",
                 style="dim",
             )
-    count = report.verification.plan.earlier.count
-    if count:
-        yield Text(f"This pair was judged {count} times before on this machine.", style="dim")

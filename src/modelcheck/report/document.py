@@ -107,7 +107,6 @@ class Report:
                 for t in verification.targets
             ],
             "warnings": list(verification.warnings),
-            "earlier_runs": verification.plan.earlier.count,
             "machine": machine(),
             "versions": {name: metadata.version(name) for name in _LIBRARIES},
             "seconds": self.seconds,
@@ -225,6 +224,7 @@ def _target(target: TargetResult) -> dict[str, Any]:
         "budgets": [
             plain(c.evidence) for c in target.checks if isinstance(c.evidence, BudgetEvidence)
         ],
+        "worst_case": plain(target.worst_case),
         "native_log": target.native_log,
     }
 

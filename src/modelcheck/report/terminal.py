@@ -28,6 +28,7 @@ from modelcheck.report import budgets
 from modelcheck.report.document import ModelFacts, Report
 from modelcheck.report.earlier import earlier_lines
 from modelcheck.report.metrics import fill_metrics
+from modelcheck.report.worst_case import worst_case_lines
 from modelcheck.targets import listed_layers
 from modelcheck.verification import TargetResult
 
@@ -70,6 +71,7 @@ def print_report(report: Report, console: Console) -> None:
         *_accuracies(verification.targets),
         *_passing(verification.targets),
         *_kept_up(verification.checks),
+        *worst_case_lines(verification.targets),
     ):
         console.print(line)
     for line in (*budgets.machine(report), *_known(verification.targets)):

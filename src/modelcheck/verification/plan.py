@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from modelcheck.data import Samples
-from modelcheck.judge import Check, EquivalenceEvidence, Outcome, SpeedEvidence, gravest, overall
+from modelcheck.judge import (
+    Check,
+    EquivalenceEvidence,
+    Outcome,
+    SpeedEvidence,
+    WorstCaseEvidence,
+    gravest,
+    overall,
+)
 from modelcheck.judge.absolute import Band
 from modelcheck.judge.budgets import Of
 from modelcheck.model import Model
@@ -19,20 +28,12 @@ from modelcheck.verification.memory import Memory
 
 
 @dataclass(frozen=True)
-class EarlierRuns:
-    """What is known of earlier runs of the same pair on the same machine.
-
-    `count` is shown, so that re-running until green is seen. `bands` hold, by target, the lowest
-    and the highest median latency of the original, in seconds.
-    """
-
-    count: int | None = None  # None: nobody keeps count
-    bands: Mapping[str, Band] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Plan:
-    """One model pair (or one model alone), its samples, and the targets it shall run on."""
+    """One model pair (or one model alone), its samples, and the targets it shall run on.
+
+    `bands` hold, by target, between what median latencies (in seconds) the original lay in
+    earlier runs on this machine.
+    """
 
     original: Model
     candidate: Model | None
@@ -43,7 +44,8 @@ class Plan:
     seed: int = 0
     child_limits: ChildLimits = ChildLimits()
     memory: Memory | None = None  # None: everything is run
-    earlier: EarlierRuns = EarlierRuns()
+    bands: Mapping[str, Band] = field(default_factory=dict)
+    worst_folder: Path | None = None  # where worst inputs are kept; None: nowhere
 
     @property
     def speed_checks(self) -> int:
@@ -68,6 +70,7 @@ class TargetResult:
     candidate: Placement | None = None
     equivalence: EquivalenceEvidence | None = None
     speed: SpeedEvidence | None = None
+    worst_case: WorstCaseEvidence | None = None
     native_log: str = ""
     known: tuple[KnownFault, ...] = ()
     recalled: bool = False  # the original's outputs are those of an earlier run

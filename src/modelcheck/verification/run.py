@@ -23,6 +23,7 @@ from modelcheck.judge import (
     NoiseFloor,
     Outcome,
     SpeedEvidence,
+    WorstCaseEvidence,
     judge_equivalence,
     needs_noise_floor,
 )
@@ -60,6 +61,7 @@ from modelcheck.verification.recollection import Recollection
 from modelcheck.verification.saturation import check_before_saturation
 from modelcheck.verification.signature import signature_fault, signature_warnings
 from modelcheck.verification.speed import SpeedStage
+from modelcheck.verification.worst_case import WorstCaseStage, extremes_for
 
 _LOST_SCORES_DB = 10.0
 
@@ -95,6 +97,7 @@ class _Run:
     kept_inputs: list[Arrays] = field(default_factory=list)
     speeds: dict[int, SpeedEvidence] = field(default_factory=dict)
     known: dict[int, tuple[KnownFault, ...]] = field(default_factory=dict)
+    worst_cases: dict[int, WorstCaseEvidence] = field(default_factory=dict)
     recalled: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -139,6 +142,7 @@ class _Run:
                     outputs,
                     classes,
                     alone,
+                    extremes_for(plan, i),
                     [MetricTally.of(m, outputs, alone=alone) for m in lane.settings.limits.metrics],
                 )
                 for i, lane in enumerate(self.lanes)
@@ -148,6 +152,7 @@ class _Run:
             self._keep_inputs()
             if plan.judging.equivalence:
                 yield from self._judge_lanes(reference)
+                yield from self._search_worst_inputs(reference)
 
     def _stream(
         self, samples: Iterator[Sample], reference: Reference, threads: int
@@ -159,6 +164,14 @@ class _Run:
                 yield Progressed(done)
             recollection.finish()
         self.recalled = recollection.recalled
+
+    def _search_worst_inputs(self, reference: Reference) -> Iterator[Event]:
+        stage = WorstCaseStage(self.plan, reference, self.workspace)
+        yield from stage.run(self.lanes, self.tallies)
+        self.worst_cases = stage.evidence
+        for i, check in stage.checks.items():
+            self._add(i, check)
+        self.warnings += stage.warnings
 
     def speed(self) -> Iterator[Event]:
         """Time every target whose models ran; judge where a limit asks for it."""
@@ -188,6 +201,7 @@ class _Run:
                     candidate=lane.candidate_placement,
                     equivalence=next(found, None),
                     speed=self.speeds.get(i),
+                    worst_case=self.worst_cases.get(i),
                     native_log=lane.native_log,
                     known=known,
                     recalled=lane.settings.target.name in self.recalled,

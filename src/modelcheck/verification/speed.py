@@ -127,7 +127,7 @@ class SpeedStage:
             self.checks[i].insert(0, judge_speed(case))
         cases = [timer.budget_case(budget) for budget in request.budgets]
         cases += [fresh.case(budget, fitness) for budget in fresh.budgets]
-        band = self.plan.earlier.bands.get(case.target)
+        band = self.plan.bands.get(case.target)
         for found in cases:
             known = band if found.budget.kind.of is Of.CALL else None
             self.checks[i].append(judge_budget(replace(found, band=known)))
