@@ -7,7 +7,14 @@ from dataclasses import dataclass
 
 from modelcheck.data import Sample
 from modelcheck.errors import ModelcheckError, UsageError, did_you_mean, printable
-from modelcheck.judge.metrics import MetricCase, MetricSpec, Scoring, checked_together
+from modelcheck.judge import Check
+from modelcheck.judge.metrics import (
+    MetricCase,
+    MetricSpec,
+    Scoring,
+    checked_together,
+    judge_metric,
+)
 from modelcheck.judge.metrics.classes import NEEDS_LABELS
 from modelcheck.verification.lane import Arrays
 from modelcheck.verification.plan import Plan
@@ -59,6 +66,20 @@ class MetricTally:
             synthetic=synthetic,
             optional=optional,
         )
+
+
+def metric_tallies(plan: Plan, i: int) -> list[MetricTally]:
+    """Empty ones for the metrics of a plan's target."""
+    outputs = [spec.name for spec in plan.original.signature.outputs]
+    specs, alone = plan.targets[i].limits.metrics, plan.candidate is None
+    return [MetricTally.of(spec, outputs, alone=alone) for spec in specs]
+
+
+def judge_metrics(plan: Plan, i: int, tallies: Sequence[MetricTally]) -> list[Check]:
+    """A check for each metric of a plan's target."""
+    target, synthetic = plan.targets[i].target, plan.samples.synthetic
+    cases = [m.case(target.name, synthetic=synthetic, optional=target.optional) for m in tallies]
+    return [judge_metric(case) for case in cases]
 
 
 def check_metrics(plan: Plan) -> None:

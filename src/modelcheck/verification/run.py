@@ -28,7 +28,6 @@ from modelcheck.judge import (
     needs_noise_floor,
 )
 from modelcheck.judge.limits import MIN_AGREEMENT
-from modelcheck.judge.metrics import judge_metric
 from modelcheck.model.float32 import as_float32
 from modelcheck.model.permutation import longest_reduction
 from modelcheck.model.saving import write_private
@@ -54,7 +53,7 @@ from modelcheck.verification.known import (
     referring,
 )
 from modelcheck.verification.lane import Arrays, Files, Lane
-from modelcheck.verification.metrics import MetricTally, check_metrics
+from modelcheck.verification.metrics import check_metrics, judge_metrics, metric_tallies
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
 from modelcheck.verification.recollection import Recollection
@@ -138,14 +137,8 @@ class _Run:
             classes = self._class_outputs()
             alone = plan.candidate is None
             self.tallies = {
-                i: Tally(
-                    outputs,
-                    classes,
-                    alone,
-                    extremes_for(plan, i),
-                    [MetricTally.of(m, outputs, alone=alone) for m in lane.settings.limits.metrics],
-                )
-                for i, lane in enumerate(self.lanes)
+                i: Tally(outputs, classes, alone, extremes_for(plan, i), metric_tallies(plan, i))
+                for i in range(len(self.lanes))
             }
             yield StageStarted("running", samples.count)
             yield from self._stream(arriving, reference, threads)
@@ -330,7 +323,7 @@ class _Run:
                 self.checks[i].insert(0, check)
                 self._warn_of_lost_scores(check)
                 self._add(i, self._before_saturation(reference, i, check))
-                self.checks[i] += self._judge_metrics(i)
+                self.checks[i] += judge_metrics(self.plan, i, self.tallies[i].metrics)
             if lane.alive and kept:  # last, because it is the likeliest to end the processes
                 self._add(i, probes.check_concurrent(lane, kept))
             yield Progressed(i + 1)
@@ -371,13 +364,6 @@ class _Run:
             if check.outcome is Outcome.PASS:
                 break
         return check
-
-    def _judge_metrics(self, i: int) -> list[Check]:
-        target, synthetic = self.plan.targets[i].target, self.plan.samples.synthetic
-        return [
-            judge_metric(m.case(target.name, synthetic=synthetic, optional=target.optional))
-            for m in self.tallies[i].metrics
-        ]
 
     def _case(self, i: int, floor: NoiseFloor | None) -> EquivalenceCase:
         plan, tally = self.plan, self.tallies[i]
