@@ -167,14 +167,17 @@ def without_steps(recipe: Recipe) -> tuple[Recipe, int]:
 def default_claim(recipe: Recipe, *, alone: bool = False) -> Claim:
     """What a pair made elsewhere must be, if nobody says: exact.
 
-    With a declared equivalence limit that limit decides, as for a lossy transform, unless it is
-    max-error=auto, which is what exact means. A speed limit changes nothing. A model alone is its
-    own original, and nothing was lost in making it.
+    With a declared equivalence limit or metric that decides, as for a lossy transform, unless it
+    is max-error=auto, which is what exact means. A speed limit changes nothing. A model alone is
+    its own original, and nothing was lost in making it.
     """
-    declared = [t.limits.equivalence for t in recipe.targets]
-    if alone or None in declared or all(limit is None or limit.exact for limit in declared):
-        return Claim.EXACT
-    return Claim.LOSSY
+    limits = [target.limits for target in recipe.targets]
+    undeclared = any(each.equivalence is None and not each.metrics for each in limits)
+    less = any(
+        bool(each.metrics) if each.equivalence is None else not each.equivalence.exact
+        for each in limits
+    )
+    return Claim.LOSSY if less and not undeclared and not alone else Claim.EXACT
 
 
 def inspect_model(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Inspection:

@@ -6,7 +6,7 @@ Nothing heavy is imported until a file is collected.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from modelcheck.verification import TargetResult, Verification
 
 _SUFFIX = ".modelcheck.toml"
+_METRIC = "metric "  # what the kind of a metric's check begins with
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -56,12 +57,16 @@ class PolicyFile(pytest.File):
         yield from items
 
     def _items(self, case: _Case, recipe: Recipe, pair: ModelPair) -> list[pytest.Item]:
+        from modelcheck.judge.metrics import check_kind
+
         items: list[pytest.Item] = []
         for number, settings in enumerate(recipe.targets):
             kinds = ["equivalence"] if recipe.judging.equivalence else []
             if recipe.judging.speed:
                 kinds += ["speed"] if settings.limits.speed_ratio_required() is not None else []
                 kinds += [budget.key for budget in settings.limits.budgets]
+            if recipe.judging.equivalence:
+                kinds += map(check_kind, settings.limits.metrics)
             kinds += ["since-last"] if recipe.judging.since_last else []
             if recipe.judging.equivalence and settings.limits.max_worst_error is not None:
                 kinds.append("worst-case")
@@ -196,17 +201,19 @@ class _Unusable(pytest.Item):
 
 def _relevant(result: TargetResult, kind: str) -> list[Check]:
     """The checks that an item stands for; a target that does not run at all fails each of them."""
+    gated = result.settings.limits.max_worst_error is not None
+    own = [c for c in result.checks if _item_of(c, worst_case=gated) == kind]
+    return own or [c for c in result.checks if c.kind == "runs"]
+
+
+def _item_of(check: Check, *, worst_case: bool) -> str:
+    """The kind of item that a check belongs to: equivalence, where it has none of its own."""
     from modelcheck.judge.budgets import is_speed
 
-    def has_an_item(kind: str) -> bool:
-        gated = result.settings.limits.max_worst_error is not None
-        return is_speed(kind) or kind == "since-last" or (gated and kind == "worst-case")
-
-    if has_an_item(kind):
-        own = [c for c in result.checks if c.kind == kind]
-    else:
-        own = [c for c in result.checks if not has_an_item(c.kind)]
-    return own or [c for c in result.checks if c.kind == "runs"]
+    kind = check.kind
+    own = is_speed(kind) or kind == "since-last" or kind.startswith(_METRIC)
+    own = own or (worst_case and kind == "worst-case")
+    return kind if own else "equivalence"
 
 
 def _complaint(checks: list[Check], kind: str) -> str | None:
@@ -218,12 +225,30 @@ def _complaint(checks: list[Check], kind: str) -> str | None:
     return "\n".join(f"{c.outcome}: {c.message}" for c in bad) or None
 
 
+def _with_functions(
+    recipe: Recipe, metrics: Iterable[Callable[..., Any]] | Mapping[Callable[..., Any], float]
+) -> Recipe:
+    from dataclasses import replace
+
+    from modelcheck.judge.metrics import of_function, overlaid_metrics
+
+    limits = metrics if isinstance(metrics, Mapping) else dict.fromkeys(metrics, 0.95)
+    declared = tuple(of_function(function, least) for function, least in limits.items())
+    targets = (
+        replace(t, limits=replace(t.limits, metrics=overlaid_metrics(t.limits.metrics, declared)))
+        for t in recipe.targets
+    )
+    return replace(recipe, targets=tuple(targets))
+
+
 @pytest.fixture
 def modelcheck_gate(request: pytest.FixtureRequest) -> Any:
     """Judge models in a Python test: `modelcheck_gate("m.onnx", "m.int8.onnx", policy="p.toml")`.
 
     Fails the test unless the verdict is PASS, with every finding in the text; returns the
-    Verification. Without a candidate the original is judged alone.
+    Verification. Without a candidate the original is judged alone. `metrics`: callables that take
+    two mappings of outputs by name, the reference's and those to judge, of one sample, and return
+    a score from 0 to 1. Its mean shall be at least 0.95, or what a dict of callables says.
     """
 
     def judge(
@@ -232,6 +257,7 @@ def modelcheck_gate(request: pytest.FixtureRequest) -> Any:
         *,
         policy: Path | str | None = None,
         data: Path | str | None = None,
+        metrics: Iterable[Callable[..., Any]] | Mapping[Callable[..., Any], float] = (),
     ) -> Verification:
         from dataclasses import replace
 
@@ -242,6 +268,7 @@ def modelcheck_gate(request: pytest.FixtureRequest) -> Any:
             recipe = Recipe() if policy is None else load_recipe(Path(policy))
             if data is not None:
                 recipe = replace(recipe, data=replace(recipe.data, path=Path(data)))
+            recipe = _with_functions(recipe, metrics)
             pair = ModelPair(Path(original), None if candidate is None else Path(candidate))
             result = _Case(recipe, pair, request.config.rootpath).result()
         except ModelcheckError as error:

@@ -17,6 +17,7 @@ from modelcheck.recipe import parse_recipe
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = str(Path(sys.executable).with_name("modelcheck"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 
 
@@ -70,6 +71,27 @@ def test_the_complete_recipe_of_the_docs_is_applied_and_verified(checkout: Path)
         cwd=checkout, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_complete_policy_of_the_metrics_page_passes_in_pytest(checkout: Path) -> None:
+    folder = checkout / "fixtures"
+    (folder / "digits.modelcheck.toml").write_text(blocks(METRICS, "toml")[0], encoding="utf-8")
+    (folder / "test_digits.py").write_text(blocks(METRICS, "python")[0], encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "11 passed" in done.stdout
+
+
+def test_every_policy_of_the_metrics_page_is_valid_and_names_every_kind() -> None:
+    from modelcheck.judge.metrics import FUNCTION, KINDS
+
+    for text in blocks(METRICS, "toml"):
+        assert parse_recipe(text, file=Path("net.toml")).targets[0].limits.metrics
+    for kind in KINDS:
+        assert kind == FUNCTION or f"`{kind}`" in METRICS
 
 
 def test_the_example_of_the_history_releases_twice_and_shows_both(checkout: Path) -> None:

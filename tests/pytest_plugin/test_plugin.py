@@ -213,6 +213,71 @@ max-slowdown = "90%"
     result.stdout.fnmatch_lines(["verified 1 times"])
 
 
+_CALLABLES = """
+    import numpy as np
+
+    def same_digit(expected, actual):
+        return float(np.argmax(expected["logits"]) == np.argmax(actual["logits"]))
+
+    def near(expected, actual):
+        return 1 - min(1, float(np.abs(expected["logits"] - actual["logits"]).max()))
+
+    def broken(expected, actual):
+        return expected["lgits"].max()
+"""
+
+
+def test_callables_judge_beside_the_limits_of_the_policy(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        _CALLABLES
+        + """
+    def test_same(modelcheck_gate):
+        found = modelcheck_gate("digits_mlp.onnx", "digits_mlp.onnx", data="digits_test.npz",
+                                metrics={same_digit: 0.99, near: 0.9})
+        kinds = {check.kind for check in found.checks}
+        assert {"metric same_digit", "metric near"} <= kinds
+
+    def test_other(modelcheck_gate):
+        modelcheck_gate("digits_mlp.onnx", "digits_resnet.onnx", data="digits_test.npz",
+                        metrics=[near])
+
+    def test_broken(modelcheck_gate):
+        modelcheck_gate("digits_mlp.onnx", "digits_mlp.onnx", data="digits_test.npz",
+                        metrics=[broken])
+    """
+    )
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines_random(
+        ["FAIL: *metric near*", "metric broken: raised KeyError: 'lgits' (sample 0)"]
+    )
+    assert "Traceback" not in result.stdout.str()
+    assert "function.py" not in result.stdout.str()
+
+
+def test_each_declared_metric_is_an_item_of_its_own(project: pytest.Pytester) -> None:
+    policy = """
+[data]
+path = "digits_test.npz"
+
+[[models]]
+original = "digits_mlp.onnx"
+candidate = "digits_mlp.onnx"
+
+[[metrics]]
+kind = "top1"
+min = 0.99
+
+[[metrics]]
+kind = "drop"
+max = 0.001
+"""
+    _policy(project, policy)
+    result = project.runpytest_subprocess("-v")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["INCONCLUSIVE: *metric drop*Give about*"])
+
+
 def test_runs_are_recorded_in_the_root_folder_and_held_to_the_last_release(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

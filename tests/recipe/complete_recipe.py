@@ -41,6 +41,7 @@ COMPLETE: dict[str, typing.Any] = {
             "optional": True,
             "min_speedup": 1.5,
             "max_worst_error": 0.3,
+            "metrics": [{"kind": "top5", "min": 0.9}],
         },
         {
             "min_agreement": "99%",
@@ -80,6 +81,10 @@ COMPLETE: dict[str, typing.Any] = {
         "max_worst_error": 0.4,
         "search_radius": 0.05,
     },
+    "metrics": [
+        {"kind": "top5", "min": "99%"},
+        {"kind": "boxes", "boxes": "b", "scores": "s", "min_score": 0.4, "min": 0.95},
+    ],
     "models": [{"original": "net.onnx", "candidate": "/abs/small.onnx"}, {"original": "../a.onnx"}],
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from modelcheck.data import Preprocessing
 from modelcheck.errors import UsageError
 from modelcheck.judge import Limits, parse_limit
 from modelcheck.judge.budgets import KINDS, Budget
+from modelcheck.judge.metrics import MetricSpec
 from modelcheck.recipe import (
     Baseline,
     CheckKind,
@@ -46,6 +48,12 @@ class TestAccepted:
     def test_every_key_reaches_the_recipe(self) -> None:
         recipe = parse_recipe(toml(COMPLETE), file=FILE)
         folder = Path("/where")
+        top5, boxes = recipe.targets[1].limits.metrics
+        assert top5 == MetricSpec("top5", 0.99, options=(("output", ""),))
+        assert (boxes.kind, boxes.limit) == ("boxes", 0.95)
+        given = {"boxes": "b", "scores": "s", "min_score": 0.4, "iou": 0.5}
+        assert given.items() <= dict(boxes.options).items()
+        metrics = (top5, boxes)
         assert recipe.seed == 42
         assert recipe.file == FILE
         assert recipe.data == DataSettings(
@@ -74,6 +82,7 @@ class TestAccepted:
                     budgets=budgets(shared),
                     search_inputs=200,
                     max_worst_error=0.3,
+                    metrics=(replace(top5, limit=0.9), boxes),
                 ),
             ),
             TargetSettings(
@@ -86,6 +95,7 @@ class TestAccepted:
                     budgets=budgets(own),
                     search_inputs=50,
                     max_worst_error=0.4,
+                    metrics=metrics,
                 ),
             ),
             TargetSettings(
@@ -98,6 +108,7 @@ class TestAccepted:
                     budgets(shared),
                     200,
                     0.4,
+                    metrics=metrics,
                 ),
             ),
         )

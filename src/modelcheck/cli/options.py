@@ -126,6 +126,12 @@ class EquivalenceOptions:
 
 @dataclass(frozen=True)
 class LimitOptions(EquivalenceOptions):
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND:OPTIONS", help="A metric of the task, e.g. 'top5:min=0.99' or "
+                     "'boxes:boxes=b,scores=s,min=0.95'; may be repeated (docs/metrics.md).",
+                     rich_help_panel=_LIMITS),
+    ] = None  # fmt: skip
     min_speedup: Annotated[
         float | None,
         typer.Option(

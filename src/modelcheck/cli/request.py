@@ -12,6 +12,7 @@ from modelcheck.data import Preprocessing
 from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.judge import EquivalenceLimit, Limits, limit_of, parse_fraction, parse_limit
 from modelcheck.judge.budgets import declared_budgets, overlaid
+from modelcheck.judge.metrics import overlaid_metrics
 from modelcheck.process import ChildLimits
 from modelcheck.recipe import (
     Baseline,
@@ -21,6 +22,7 @@ from modelcheck.recipe import (
     Recipe,
     TargetSettings,
     parse_duration,
+    parse_metric,
 )
 from modelcheck.targets import Target
 from modelcheck.transforms import Claim
@@ -93,6 +95,7 @@ def _targets(
         targets = tuple(TargetSettings(Target.parse(t), shared) for t in limits.target)
     equivalence = _equivalence(limits)
     slowdown, fallback = limits.max_slowdown, limits.max_fallback
+    metrics = tuple(map(parse_metric, limits.metric or ()))
     budgets = declared_budgets(asdict(limits))
     return tuple(
         replace(
@@ -109,6 +112,7 @@ def _targets(
                 max_fallback=t.limits.max_fallback
                 if fallback is None
                 else parse_fraction(fallback, key="--max-fallback"),
+                metrics=overlaid_metrics(t.limits.metrics, metrics),
                 budgets=overlaid(t.limits.budgets, budgets),
             ),
         )

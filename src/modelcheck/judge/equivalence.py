@@ -51,6 +51,7 @@ class EquivalenceCase:
     total: ComparisonEvidence
     judged_samples: int  # distinct samples, however many runs each had
     limit: EquivalenceLimit | None = None  # None: the default of the claim
+    judged_by_metrics: frozenset[str] = frozenset()  # outputs that need no default
     target_agreement: Mapping[str, AgreementEvidence] = field(default_factory=dict)
     total_agreement: Mapping[str, AgreementEvidence] = field(default_factory=dict)
     noise_floor: NoiseFloor | None = None  # None: not measured
@@ -70,6 +71,14 @@ class EquivalenceCase:
     def exact(self) -> bool:
         """Whether the candidate may only round: claimed, or asked for by max-error=auto."""
         return self.claim == "exact" or self.effective_limit.exact
+
+    @property
+    def exempt(self) -> frozenset[str]:
+        """The outputs of which only shape, dtype and finiteness are judged here.
+
+        A declared metric takes the place of a default, on the outputs that it looks at.
+        """
+        return frozenset() if self.limit or self.claim == "exact" else self.judged_by_metrics
 
     @property
     def alone(self) -> bool:
@@ -119,7 +128,7 @@ def judge_equivalence(case: EquivalenceCase) -> Check:
     floor = case.noise_floor
     evidence = EquivalenceEvidence(
         claim=case.claim,
-        limit=case.effective_limit.describe(),
+        limit=_asked(case),
         tightest=tightest,
         target_drift=case.target_drift,
         transform_drift=case.transform_drift,
@@ -146,6 +155,18 @@ def judge_equivalence(case: EquivalenceCase) -> Check:
         evidence=evidence,
         optional=case.optional,
     )
+
+
+def _asked(case: EquivalenceCase) -> str:
+    """The limit, and which outputs are left to declared metrics."""
+    names = [output.name for output in case.total.outputs]
+    left = [name for name in names if name in case.exempt]
+    if not left:
+        return case.effective_limit.describe()
+    by_metrics = "the declared metrics"
+    if len(left) == len(names):
+        return by_metrics
+    return f"{by_metrics}; of the other outputs {case.effective_limit.describe()}"
 
 
 def needs_noise_floor(case: EquivalenceCase) -> bool:
@@ -243,12 +264,15 @@ def _structural_faults(case: EquivalenceCase) -> _Decision | None:
 def _by_the_limits(case: EquivalenceCase, noise: NoiseFloor | Bounds) -> _Decision:
     limit = case.effective_limit
     samples = case.judged_samples
-    original = View(case.target_drift, case.target_agreement, samples, noise)
+    agreed = case.target_agreement
+    original = View(case.target_drift, agreed, samples, noise, exempt=case.exempt)
     target_fails = gravest(f.outcome for f in judge_outputs(limit, original)) is Outcome.FAIL
     # From a wrong original, the way to a right candidate is long: only the total counts then.
     moved = None if target_fails else case.transform_drift
     exact = case.claim == "exact"
-    candidate = View(case.total, case.total_agreement, samples, noise, moved, exact)
+    candidate = View(
+        case.total, case.total_agreement, samples, noise, moved, exact, exempt=case.exempt
+    )
     findings = judge_outputs(limit, candidate)
     outcome = gravest(f.outcome for f in findings)
     if outcome is Outcome.PASS:

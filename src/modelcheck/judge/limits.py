@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from modelcheck import units
 from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.judge.budgets import Budget, check_consistent
+from modelcheck.judge.metrics.spec import MetricSpec
 
 # Exact: how far the candidate there may be from the float32 reference, scale-relative.
 TOTAL_ERROR_FLOOR = 1e-4  # OpenCV dnn/test/test_common.hpp, max abs for float32
@@ -113,7 +114,10 @@ def default_limit(claim: str, *, half_floats: bool = False) -> EquivalenceLimit:
 
 def parse_limit(text: str) -> EquivalenceLimit:
     """'min-agreement=0.99|min-sqnr=25': '|' separates any-of, ',' all-of."""
-    return EquivalenceLimit(tuple(_parse_all_of(part, text) for part in text.split("|")))
+    any_of = tuple(_parse_all_of(part, text) for part in text.split("|"))
+    if len(any_of) > 1:
+        _refuse_vain(any_of, text)
+    return EquivalenceLimit(any_of)
 
 
 def limit_of(
@@ -149,6 +153,7 @@ class Limits:
 
     min_speedup 1.5: at least 1.5x as fast. max_slowdown 0.03: at most 3 % slower (0.97x).
     max_fallback 0.2: at most 20 % of the MACs may run elsewhere than asked for.
+    metrics: those of the task, each a check of its own.
     budgets: what is not relative to the original (latency, memory, size ...).
     search_inputs 500: so many inputs near the data are tried, to find the worst.
     max_worst_error 0.1: none of them may have a larger scale-relative error.
@@ -161,6 +166,7 @@ class Limits:
     budgets: tuple[Budget, ...] = ()
     search_inputs: int | None = None
     max_worst_error: float | None = None
+    metrics: tuple[MetricSpec, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_search()
@@ -225,6 +231,7 @@ class Limits:
             parts.append(f"slowdown <= {100 * self.max_slowdown:g} %")
         if self.max_fallback is not None:
             parts.append(f"fallback <= {100 * self.max_fallback:g} % of the MACs")
+        parts += [metric.describe() for metric in self.metrics]
         parts += [budget.describe() for budget in self.budgets]
         if self.max_worst_error is not None:
             tries = units.plural(self.inputs_to_search(), "input")
@@ -263,6 +270,26 @@ def _max_error(value: float | str) -> Term:
             return Term(NOISE_FLOOR, TOTAL_ERROR_FLOOR)
         value = _parse_number(word, MAX_ERROR, _MAX_ERROR_EXAMPLE)
     return _checked(MAX_ERROR, value)
+
+
+def _refuse_vain(any_of: tuple[tuple[Term, ...], ...], text: str) -> None:
+    """An alternative that can never hold, or that another one makes idle, was not meant so."""
+    for all_of in any_of:
+        if Term(MIN_AGREEMENT, 1.0) in all_of:
+            raise UsageError(
+                "the alternative min-agreement=1 can never hold: no number of samples proves that "
+                "there is no exception.",
+                where=text,
+                remedy="Write for example min-agreement=0.99.",
+            )
+    kinds = [tuple(sorted(term.kind for term in all_of)) for all_of in any_of]
+    for kind in set(kinds):
+        if len(kind) == 1 and kinds.count(kind) > 1:
+            raise UsageError(
+                f"'{kind[0]}' stands in two alternatives: the stricter one never decides.",
+                where=text,
+                remedy="Keep the one that is meant.",
+            )
 
 
 def _checked(kind: str, value: float) -> Term:

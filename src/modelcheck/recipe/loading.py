@@ -15,8 +15,10 @@ from modelcheck.data import Preprocessing
 from modelcheck.errors import ModelcheckError, UsageError, printable
 from modelcheck.judge import EquivalenceLimit, Limits, limit_of, parse_fraction, parse_limit
 from modelcheck.judge.budgets import declared_budgets, overlaid
+from modelcheck.judge.metrics import overlaid_metrics
 from modelcheck.recipe import schema
 from modelcheck.recipe.findings import usage_error
+from modelcheck.recipe.metrics import build_metrics
 from modelcheck.recipe.settings import DataSettings, Judging, ModelPair, Recipe, TargetSettings
 from modelcheck.recipe.steps import build_step
 from modelcheck.targets import Target
@@ -104,10 +106,9 @@ def _read(path: Path) -> str:
 def _recipe(parsed: schema.RecipeFile, file: Path) -> Recipe:
     folder = file.parent
     shared = _at("[limits]", lambda: limits_of(parsed.limits))
+    shared = replace(shared, metrics=build_metrics(parsed.metrics))
     targets = tuple(
-        _at(
-            f"[[targets]] {i}", lambda t=t: TargetSettings(_target(t, folder), limits_of(t, shared))
-        )
+        _at(f"[[targets]] {i}", lambda t=t: _target_settings(t, shared, folder))
         for i, t in enumerate(parsed.targets, start=1)
     )
     return Recipe(
@@ -146,6 +147,12 @@ def _step(number: int, table: dict[str, Any]) -> Transform:
         raise UsageError(f"'transform' must be text (got {printable(repr(name))})", where=where)
     transform: Transform = _at(where, lambda: build_step(name, options))
     return transform
+
+
+def _target_settings(table: schema.TargetTable, shared: Limits, folder: Path) -> TargetSettings:
+    limits = limits_of(table, shared)
+    metrics = overlaid_metrics(shared.metrics, build_metrics(table.metrics))
+    return TargetSettings(_target(table, folder), replace(limits, metrics=metrics))
 
 
 def _target(table: schema.TargetTable, folder: Path) -> Target:

@@ -7,6 +7,7 @@
                 max-fallback, max-p50, max-p90, max-p99, min-throughput, max-first-inference,
                 max-peak-memory, max-file-size, search-inputs, max-worst-error, claim,
                 checks, baseline, time-budget, since-last, search-radius
+    [[metrics]] kind, min or max, and its options; of one target: [[targets.metrics]]
     [[models]]  original, candidate            (in *.modelcheck.toml)
     seed
 
@@ -110,6 +111,7 @@ class TargetTable(LimitKeys):
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
     python: str | None = None
     optional: Flag = False
+    metrics: tuple[dict[str, Any], ...] = ()
 
 
 class ModelsTable(Table):
@@ -125,4 +127,5 @@ class RecipeFile(Table):
     steps: tuple[dict[str, Any], ...] = ()
     targets: tuple[TargetTable, ...] = ()
     limits: LimitsTable = LimitsTable()
+    metrics: tuple[dict[str, Any], ...] = ()
     models: tuple[ModelsTable, ...] = ()

@@ -22,6 +22,7 @@ from modelcheck.data import SplitSamples
 from modelcheck.judge import Outcome, exit_code
 from modelcheck.judge.absolute import BudgetEvidence
 from modelcheck.judge.budgets import is_speed
+from modelcheck.judge.metrics import MetricEvidence
 from modelcheck.model import Model, wire
 from modelcheck.process.machine import processor
 from modelcheck.recipe import Candidate, CheckKind, Recipe, Step
@@ -214,6 +215,11 @@ def _target(target: TargetResult) -> dict[str, Any]:
         ],
         "known_faults": [_known(fault) for fault in target.known],
         "equivalence": plain(target.equivalence),
+        "metrics": [
+            plain(check.evidence)
+            for check in target.checks
+            if isinstance(check.evidence, MetricEvidence)
+        ],
         "speed": plain(target.speed),
         "budgets": [
             plain(c.evidence) for c in target.checks if isinstance(c.evidence, BudgetEvidence)

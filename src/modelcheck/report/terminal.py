@@ -27,6 +27,7 @@ from modelcheck.recipe import Candidate, CheckKind, Step
 from modelcheck.report import budgets
 from modelcheck.report.document import ModelFacts, Report
 from modelcheck.report.earlier import earlier_lines
+from modelcheck.report.metrics import fill_metrics
 from modelcheck.report.worst_case import worst_case_lines
 from modelcheck.targets import listed_layers
 from modelcheck.verification import TargetResult
@@ -55,8 +56,10 @@ def print_report(report: Report, console: Console) -> None:
     _print_models(report, console)
     console.print()
     console.print(_equivalences(report))
+    metrics = _table()
+    fill_metrics(metrics, verification.targets, STYLES)
     for table in (
-        _outputs(verification.targets), _speeds(report), budgets.budgets(report)
+        metrics, _outputs(verification.targets), _speeds(report), budgets.budgets(report)
     ):  # fmt: skip
         if table.row_count:
             console.print()

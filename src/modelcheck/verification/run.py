@@ -53,6 +53,7 @@ from modelcheck.verification.known import (
     referring,
 )
 from modelcheck.verification.lane import Arrays, Files, Lane
+from modelcheck.verification.metrics import check_metrics, judge_metrics, metric_tallies
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
 from modelcheck.verification.precision import two_engines
@@ -72,6 +73,7 @@ def verify(plan: Plan) -> Iterator[Event]:
     cannot run. What befalls a target or the candidate becomes a check instead.
     """
     start_s = time.monotonic()
+    check_metrics(plan)
     with Workspace() as workspace:
         run = _Run(plan, workspace)
         yield from run.equivalence()
@@ -134,8 +136,9 @@ class _Run:
                 return
             outputs = [spec.name for spec in plan.original.signature.outputs]
             classes = self._class_outputs()
+            alone = plan.candidate is None
             self.tallies = {
-                i: Tally(outputs, classes, plan.candidate is None, extremes_for(plan, i))
+                i: Tally(outputs, classes, alone, extremes_for(plan, i), metric_tallies(plan, i))
                 for i in range(len(self.lanes))
             }
             yield StageStarted("running", samples.count)
@@ -321,6 +324,7 @@ class _Run:
                 self.checks[i].insert(0, check)
                 self._warn_of_lost_scores(check)
                 self._add(i, self._before_saturation(reference, i, check))
+                self.checks[i] += judge_metrics(self.plan, i, self.tallies[i].metrics)
             if lane.alive and kept:  # last, because it is the likeliest to end the processes
                 self._add(i, probes.check_concurrent(lane, kept))
             yield Progressed(i + 1)
@@ -339,7 +343,8 @@ class _Run:
         evidence = check.evidence
         if check.outcome is not Outcome.PASS or not isinstance(evidence, EquivalenceEvidence):
             return
-        lowest = min((output.sqnr_db for output in evidence.total.outputs), default=math.inf)
+        scores = [o for o in evidence.total.outputs if o.name in evidence.total_agreement]
+        lowest = min((output.sqnr_db for output in scores), default=math.inf)
         if lowest < _LOST_SCORES_DB:
             self.warnings.append(
                 f"{check.target}: the top classes agree, but the scores have an SQNR of only "
@@ -376,6 +381,7 @@ class _Run:
             total=tally.total.result(),
             judged_samples=tally.samples,
             limit=settings.limits.equivalence,
+            judged_by_metrics=frozenset(o for m in tally.metrics for o in m.total.outputs),
             target_agreement={k: a.result() for k, a in tally.target_agreement.items()},
             total_agreement={k: a.result() for k, a in tally.total_agreement.items()},
             reduction_length=longest_reduction(plan.original),
