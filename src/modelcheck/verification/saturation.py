@@ -91,10 +91,12 @@ class _Probed:
 def check_before_saturation(look: Look, workspace: Workspace) -> tuple[Check | None, list[str]]:
     """The check, and a warning where the models cannot be compared there.
 
-    No check where no output ends like that, where its classes alone let the candidate pass, or
-    where the outputs show differences although what stands before them cannot be compared.
+    No check where no output ends like that, where its classes alone or a declared metric let the
+    candidate pass, or where the outputs show differences although what stands before them cannot
+    be compared.
     """
-    ends = endings(look.original)
+    exempt = look.judged.exempt
+    ends = {name: end for name, end in endings(look.original).items() if name not in exempt}
     if not ends or (not look.judged.exact and rests_on_agreement(look.judged)):
         return None, []
     try:
