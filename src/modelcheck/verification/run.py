@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 
-from modelcheck import units
 from modelcheck.data import Sample, Samples
 from modelcheck.errors import InvalidInput, Unsupported
 from modelcheck.judge import (
     Blame,
     Check,
-    EquivalenceCase,
     EquivalenceEvidence,
-    NoiseFloor,
     Outcome,
     SpeedEvidence,
     WorstCaseEvidence,
-    judge_equivalence,
 )
 from modelcheck.judge.limits import MIN_AGREEMENT
 from modelcheck.model.float32 import as_float32
-from modelcheck.model.permutation import longest_reduction
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
-from modelcheck.transforms import Claim
-from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally, class_outputs, made_by, stream
 from modelcheck.verification.events import (
     Event,
@@ -43,7 +35,7 @@ from modelcheck.verification.events import (
     Verified,
     Warned,
 )
-from modelcheck.verification.floors import Ground, lane_floors, limit_warnings, with_noise_floor
+from modelcheck.verification.judging import JudgingStage
 from modelcheck.verification.known import (
     CANDIDATE,
     ORIGINAL,
@@ -53,17 +45,13 @@ from modelcheck.verification.known import (
     referring,
 )
 from modelcheck.verification.lane import Arrays, Files, Lane
-from modelcheck.verification.metrics import check_metrics, judge_metrics, metric_tallies
+from modelcheck.verification.metrics import check_metrics, metric_tallies
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
-from modelcheck.verification.precision import two_engines
 from modelcheck.verification.recollection import Recollection
-from modelcheck.verification.saturation import Look, check_before_saturation
 from modelcheck.verification.signature import signature_fault, signature_warnings
 from modelcheck.verification.speed import SpeedStage
 from modelcheck.verification.worst_case import WorstCaseStage, extremes_for
-
-_LOST_SCORES_DB = 10.0
 
 
 def verify(plan: Plan) -> Iterator[Event]:
@@ -145,7 +133,7 @@ class _Run:
             yield from self._stream(arriving, reference, threads)
             self._keep_inputs()
             if plan.judging.equivalence:
-                yield from self._judge_lanes(reference)
+                yield from self._judge(reference)
                 yield from self._search_worst_inputs(reference)
 
     def _stream(
@@ -158,6 +146,15 @@ class _Run:
                 yield Progressed(done)
             recollection.finish()
         self.recalled = recollection.recalled
+
+    def _judge(self, reference: Reference) -> Iterator[Event]:
+        stage = JudgingStage(
+            self.plan, self.files, self.lanes, self.tallies, reference, self.workspace
+        )
+        yield from stage.run()
+        for i, checks in stage.checks.items():
+            self.checks[i] += checks
+        self.warnings += stage.warnings
 
     def _search_worst_inputs(self, reference: Reference) -> Iterator[Event]:
         stage = WorstCaseStage(self.plan, reference, self.workspace)
@@ -309,86 +306,6 @@ class _Run:
         inputs = [kept.arrays for kept in tally.kept]
         # A net is warmed up for one shape, so only samples of that shape are timed.
         self.kept_inputs = [a for a in inputs if _shapes(a) == _shapes(inputs[0])]
-
-    def _judge_lanes(self, reference: Reference) -> Iterator[Event]:
-        yield StageStarted("checking repeats, batches, noise and threads", len(self.lanes))
-        batch_is_free = all(s.batch_is_free for s in self.plan.original.signature.inputs)
-        for i, lane in enumerate(self.lanes):
-            kept = self.tallies[i].kept
-            if lane.alive and kept:
-                self._add(i, probes.check_repeatable(lane, kept))
-            if lane.alive and kept and batch_is_free:
-                self._add(i, probes.check_batch(lane, reference, kept))
-            if self.tallies[i].samples:
-                check = self._judge(i)
-                self.checks[i].insert(0, check)
-                self._warn_of_lost_scores(check)
-                self._add(i, self._before_saturation(reference, i, check))
-                self.checks[i] += judge_metrics(self.plan, i, self.tallies[i].metrics)
-            if lane.alive and kept:  # last, because it is the likeliest to end the processes
-                self._add(i, probes.check_concurrent(lane, kept))
-            yield Progressed(i + 1)
-
-    def _before_saturation(self, reference: Reference, i: int, judged: Check) -> Check | None:
-        plan, lane = self.plan, self.lanes[i]
-        if plan.candidate is None or not lane.alive or judged.outcome is not Outcome.PASS:
-            return None
-        look = Look.of(plan, lane, reference, self._case(i), judged, self.tallies[i].kept)
-        check, warnings = check_before_saturation(look, self.workspace)
-        self.warnings += warnings
-        return check
-
-    def _warn_of_lost_scores(self, check: Check) -> None:
-        """Agreement may pass where the scores are gone: who thresholds them must know."""
-        evidence = check.evidence
-        if check.outcome is not Outcome.PASS or not isinstance(evidence, EquivalenceEvidence):
-            return
-        scores = [o for o in evidence.total.outputs if o.name in evidence.total_agreement]
-        lowest = min((output.sqnr_db for output in scores), default=math.inf)
-        if lowest < _LOST_SCORES_DB:
-            self.warnings.append(
-                f"{check.target}: the top classes agree, but the scores have an SQNR of only "
-                f"{units.decibels(lowest)}: thresholds on them will not hold. Declare min-sqnr to "
-                "judge them."
-            )
-
-    def _judge(self, i: int) -> Check:
-        case = self._case(i)
-        if self.plan.claim is Claim.PRECISION and self.plan.candidate is not None:
-            found = two_engines(self.files, self.tallies[i].kept, self.plan.child_limits)
-            case = replace(case, two_engines=found)
-        if self.lanes[i].alive:
-            case = with_noise_floor(case, self._floors(i))
-        self.warnings += limit_warnings(case)
-        return judge_equivalence(case)
-
-    def _floors(self, i: int) -> Iterator[NoiseFloor]:
-        plan, ground = self.plan, Ground.of_kept(self.plan.original, self.tallies[i].kept)
-        return lane_floors(
-            self.lanes[i], ground, self.workspace,
-            seed=plan.seed, memory=plan.memory, samples=plan.samples.digest,
-        )  # fmt: skip
-
-    def _case(self, i: int) -> EquivalenceCase:
-        plan, tally = self.plan, self.tallies[i]
-        settings = plan.targets[i]
-        transform_drift = tally.transform_drift
-        return EquivalenceCase(
-            target=settings.target.name,
-            claim=plan.claim,
-            target_drift=tally.target_drift.result(),
-            transform_drift=None if transform_drift is None else transform_drift.result(),
-            total=tally.total.result(),
-            judged_samples=tally.samples,
-            limit=settings.limits.equivalence,
-            judged_by_metrics=frozenset(o for m in tally.metrics for o in m.total.outputs),
-            target_agreement={k: a.result() for k, a in tally.target_agreement.items()},
-            total_agreement={k: a.result() for k, a in tally.total_agreement.items()},
-            reduction_length=longest_reduction(plan.original),
-            synthetic=plan.samples.synthetic,
-            optional=settings.target.optional,
-            half_floats=settings.target.device.is_half,
-        )
 
     def _add(self, i: int, check: Check | None) -> None:
         if check is not None:
