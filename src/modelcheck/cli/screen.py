@@ -126,7 +126,7 @@ class Screen:
     def unverified(self, made: Candidate, output: Path) -> None:
         """After apply without --verify."""
         from modelcheck.errors import printable
-        from modelcheck.report.terminal import print_steps
+        from modelcheck.report.models import print_steps
 
         screen = console()
         if not self._run.quiet:

@@ -8,22 +8,15 @@ from rich.table import Table
 from rich.text import Text
 
 from modelcheck.errors import printable
-from modelcheck.judge import Outcome
 from modelcheck.judge.absolute import BudgetEvidence, interval_text
 from modelcheck.judge.budgets import KINDS, Budget, Of
 from modelcheck.report.document import Report
-
-_STYLES = {
-    Outcome.PASS: "bold green",
-    Outcome.FAIL: "bold red",
-    Outcome.INCONCLUSIVE: "bold yellow",
-    Outcome.UNSUPPORTED: "bold magenta",
-}
+from modelcheck.report.styles import STYLES, plain_table
 
 
 def budgets(report: Report) -> Table:
     """One row a budget of a target."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table = plain_table()
     for name in ("TARGET", "LIMIT"):
         table.add_column(name, overflow="fold")
     for name in ["MEASURED [90 %]"] + ([] if report.candidate is None else ["ORIGINAL"]):
@@ -42,7 +35,7 @@ def budgets(report: Report) -> Table:
             if report.candidate is not None:
                 cells.append(kind.show(found.original))
             optional = " (optional)" if check.optional else ""
-            verdict = Text(f"{check.outcome}{optional}", style=_STYLES[check.outcome])
+            verdict = Text(f"{check.outcome}{optional}", style=STYLES[check.outcome])
             table.add_row(*cells, verdict)
     return table
 

@@ -14,7 +14,7 @@ from modelcheck import units
 from modelcheck.errors import printable
 from modelcheck.ledger import Change, Moved, Run, SincePass, Verdict
 from modelcheck.report.document import plain
-from modelcheck.report.terminal import STYLES
+from modelcheck.report.styles import STYLES
 
 SCHEMA = "modelcheck.history/1"
 

@@ -8,18 +8,18 @@ from rich.table import Table
 from rich.text import Text
 
 from modelcheck.errors import printable
-from modelcheck.judge import Check, Outcome
+from modelcheck.judge import Check
 from modelcheck.judge.metrics import MetricEvidence, MetricSpec, check_kind, estimate, interval
+from modelcheck.report.styles import STYLES, plain_table
 from modelcheck.verification import TargetResult
 
 
-def fill_metrics(
-    table: Table, targets: tuple[TargetResult, ...], styles: dict[Outcome, str]
-) -> None:
-    """Columns and rows; none where no metric is declared."""
+def metrics(targets: tuple[TargetResult, ...]) -> Table:
+    """One row a metric of a target; empty where none is declared."""
+    table = plain_table()
     rows = [(target, *row) for target in targets for row in _rows(target)]
     if not rows:
-        return
+        return table
     for name in ("TARGET", "METRIC", "ASKED"):
         table.add_column(name, overflow="fold")
     for name in ("FOUND", "ORIGINAL THERE", "SAMPLES"):
@@ -34,8 +34,9 @@ def fill_metrics(
             interval(spec, evidence.total),
             "–" if target.candidate is None else estimate(spec, evidence.target_drift),
             str(evidence.total.samples),
-            Text(f"{check.outcome}{optional}", style=styles[check.outcome]),
+            Text(f"{check.outcome}{optional}", style=STYLES[check.outcome]),
         )
+    return table
 
 
 def _rows(target: TargetResult) -> Iterator[tuple[MetricSpec, Check, MetricEvidence]]:
