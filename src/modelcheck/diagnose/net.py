@@ -40,6 +40,7 @@ class Net:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.graph = model.graph
+        self.ir_version = int(model.edit().ir_version)
         self._types = element_types(model._graph)
         self.inputs = [v for v in self.graph.inputs if v.name not in self.graph.initializers]
         self._live = set(self.inputs)
@@ -67,7 +68,8 @@ class Net:
             if node.op_type in QUANTIZERS or node.op_type == "Constant":
                 continue
             for value in node.outputs:
-                if value.name and value in self._live and self.readable(value):
+                read = value.uses() or value.is_graph_output()
+                if value.name and read and value in self._live and self.readable(value):
                     yield value
 
     def readable(self, value: ir.Value) -> bool:
