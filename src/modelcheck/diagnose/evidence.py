@@ -38,6 +38,7 @@ class Part:
     index: int
     name: str  # of the layer that gives the output, in the original
     operators: str  # 'Conv', 'Conv + Relu': those of the original that compute
+    layers: tuple[str, ...]  # their names
     output: str
     candidate_output: str
     inputs: tuple[str, ...]

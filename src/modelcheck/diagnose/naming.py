@@ -75,7 +75,7 @@ def _why(layer: LayerEvidence, target: str, alone: bool) -> str:
             "it fuses them wrongly."
         )
     if layer.origin is Origin.TRANSFORM:
-        return "The candidate's layer is another function, in onnxruntime too."
+        return "The candidate computes something else there, in onnxruntime too."
     if layer.origin is Origin.FORM:
         return (
             f"In onnxruntime the candidate's layer is right; {target} computes this form wrongly."

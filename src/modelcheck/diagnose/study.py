@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from math import prod
 
@@ -102,10 +103,12 @@ class Study:
         """Several parts as one, that ends where the last of them does."""
         last = parts[-1]
         stops = [n for p in parts for n in p.inputs if n not in {q.output for q in parts}]
-        return Part(
-            last.index, last.name, " + ".join(p.operators for p in parts), last.output,
-            last.candidate_output, tuple(dict.fromkeys(stops)), last.candidate_name,
-        )  # fmt: skip
+        return replace(
+            last,
+            operators=" + ".join(p.operators for p in parts),
+            layers=tuple(name for p in parts for name in p.layers),
+            inputs=tuple(dict.fromkeys(stops)),
+        )
 
     def candidate_samples(self) -> list[Arrays]:
         """The samples under the candidate's names of its inputs."""
@@ -169,9 +172,15 @@ class Study:
             if not there or not inputs:
                 continue
             yield Part(
-                index, _name(nodes), _operators(nodes), pair.original, pair.candidate,
-                tuple(inputs), _name(there),
-            )  # fmt: skip
+                index=index,
+                name=_name(nodes),
+                operators=_operators(nodes),
+                layers=tuple(node_name(n) for n in _computing(nodes)),
+                output=pair.original,
+                candidate_output=pair.candidate,
+                inputs=tuple(inputs),
+                candidate_name=_name(there),
+            )
             index += 1
 
     def _bytes(self, names: Iterable[str]) -> int:
@@ -196,14 +205,17 @@ def _check_outputs(names: Sequence[str], candidate: Net) -> None:
         )  # fmt: skip
 
 
+def _computing(nodes: Sequence[ir.Node]) -> list[ir.Node]:
+    return [n for n in nodes if n.op_type not in (*QUANTIZERS, "Constant")]
+
+
 def _name(nodes: Sequence[ir.Node]) -> str:
     """The layer that gives the result, quantizers left aside."""
-    computing = [n for n in nodes if n.op_type not in QUANTIZERS]
-    return node_name((computing or nodes)[-1])
+    return node_name((_computing(nodes) or list(nodes))[-1])
 
 
 def _operators(nodes: Sequence[ir.Node]) -> str:
-    names = [n.op_type for n in nodes if n.op_type not in (*QUANTIZERS, "Constant")]
-    return " + ".join(
-        names if len(names) <= 3 else [*names[:1], f"{len(names) - 2} more", *names[-1:]]
-    )
+    names = [node.op_type for node in _computing(nodes)]
+    if len(names) > 3:
+        names = [names[0], f"{len(names) - 2} more", names[-1]]
+    return " + ".join(names)
