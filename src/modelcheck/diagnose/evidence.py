@@ -42,7 +42,14 @@ class Part:
     output: str
     candidate_output: str
     inputs: tuple[str, ...]
-    candidate_name: str
+    candidate_operators: str
+
+    @property
+    def form(self) -> str:
+        """'Conv', or 'Conv + BatchNormalization → Conv' where the candidate has other operators."""
+        if self.operators == self.candidate_operators:
+            return self.operators
+        return f"{self.operators} → {self.candidate_operators}"
 
 
 @dataclass(frozen=True, slots=True)

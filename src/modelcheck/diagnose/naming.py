@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +10,11 @@ from modelcheck.diagnose.evidence import LayerEvidence, Origin, db_of
 from modelcheck.errors import printable
 from modelcheck.judge import Outcome
 
-# A layer matters that makes this share of the noise in the outputs.
-_MATTERS = 0.01
+# Where so many of the layers are beyond rounding, the model computes in fewer bits on purpose: then
+# a layer matters that has this share of the largest effect.
+_MANY, _MATTERS = 0.25, 0.1
+# Outputs agree in spite of a layer whose noise is so many times rounding's: they saturate.
+_IN_SPITE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,40 +25,41 @@ class Named:
     worst: LayerEvidence | None
 
 
-def name_layers(layers: Sequence[LayerEvidence], *, alone: bool, refused: bool = False) -> Named:
-    """Choose among layers whose error is beyond rounding.
+def name_layers(
+    layers: Sequence[LayerEvidence], *, rounding: float, alone: bool, refused: bool = False
+) -> Named:
+    """Choose among the layers whose error is beyond rounding (noise over signal).
 
-    Where effects on the outputs are known they decide what matters, else the layers' own noise.
-    The first is one that the transform brought in, where there is such a layer: where the target
-    is wrong about the original already, the two do not part. Of a candidate that the target
-    refuses (`refused`) it is the first layer that does not run by itself.
+    Those matter that move the outputs beyond rounding, too. Where none does, but a transform has
+    changed a layer all the same, the layers' own noise decides: behind a saturated output a fault
+    does not show. The first is one that the transform brought in, where there is such a layer:
+    where the target is wrong about the original already, the two do not part. Of a candidate that
+    the target refuses (`refused`) it is the first layer that does not run by itself.
     """
     wrong = [y for y in layers if y.origin is not None and bool(y.trouble) == refused]
     if refused:
         return Named(wrong[0], wrong[0]) if wrong else Named(None, None)
-    if not wrong:
+    size = {y.part.index: y.effect or 0.0 for y in wrong}
+    mattering = [y for y in wrong if size[y.part.index] >= rounding]
+    if not mattering:
+        size = {y.part.index: y.noise for y in wrong}
+        mattering = [
+            y for y in wrong
+            if y.origin is not Origin.TARGET and y.noise >= _IN_SPITE * rounding
+        ]  # fmt: skip
+    if not mattering:
         return Named(None, None)
-    if not any(layer.effect for layer in wrong):
-        wrong = [layer for layer in wrong if layer.noise >= _MATTERS * max(w.noise for w in wrong)]
-        worst = max(wrong, key=lambda layer: layer.noise)
-        return Named(_first(wrong, alone), worst)
-    most = max(layer.effect or 0.0 for layer in wrong)
-    mattering = [layer for layer in wrong if _counts(layer.effect or 0.0, most)]
-    return Named(_first(mattering, alone), max(mattering, key=lambda layer: layer.effect or 0.0))
-
-
-def _counts(effect: float, most: float) -> bool:
-    return effect == most or (effect >= _MATTERS * most and not math.isinf(most))
-
-
-def _first(layers: Sequence[LayerEvidence], alone: bool) -> LayerEvidence:
-    brought_in = [layer for layer in layers if layer.origin is not Origin.TARGET]
-    return min(brought_in or layers, key=lambda layer: layer.part.index)
+    worst = max(mattering, key=lambda y: size[y.part.index])
+    if len(wrong) > _MANY * len(layers):
+        least = _MATTERS * size[worst.part.index]
+        mattering = [y for y in mattering if size[y.part.index] >= least]
+    brought_in = [y for y in mattering if alone or y.origin is not Origin.TARGET]
+    return Named(min(brought_in or mattering, key=lambda y: y.part.index), worst)
 
 
 def describe(layer: LayerEvidence, target: str, *, alone: bool) -> str:
     """'conv7 (Conv): own SQNR 12.1 dB. ...'"""
-    name = f"'{printable(layer.part.name)}' ({layer.part.operators})"
+    name = f"'{printable(layer.part.name)}' ({layer.part.form})"
     if layer.together:
         before = ", ".join(f"'{printable(n)}'" for n in layer.together[-4:])
         name += f" run as one with {before}"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from modelcheck import units
 from modelcheck.diagnose.evidence import Diagnosis, Reproduction
 from modelcheck.errors import UsageError, printable
 from modelcheck.model import save
@@ -116,8 +117,8 @@ def _readme(found: Diagnosis) -> str:
 `python repro.py` prints a relative error of {made.error:.3g}; it needs cv2 and numpy.
 
 - OpenCV {found.opencv.version}, numpy {found.opencv.numpy}, Python {found.opencv.python}
-- `model.onnx`: {made.nodes} operators, cut out of `{_plain(found.candidate or found.original)}`
-  at the layer `{_plain(worst.part.name)}`
+- `model.onnx`: {units.plural(made.nodes, "operator")} at the layer `{_plain(worst.part.name)}`
+  of `{_plain(found.candidate or found.original)}`
 - `input.npz`: the inputs of one sample, and `expected`: {made.truth}
 """
 

@@ -63,7 +63,12 @@ class _Run:
         totals = measure_totals(study)
         layers = self._layers(study)
         layers, unexplained = self._explain(study, totals, layers)
-        named = name_layers(layers, alone=study.alone, refused=bool(totals.refusal))
+        named = name_layers(
+            layers,
+            rounding=noise_of(self.rounding_db),
+            alone=study.alone,
+            refused=bool(totals.refusal),
+        )
         found = Diagnosis(
             target=plan.target,
             opencv=opencv,

@@ -106,6 +106,7 @@ class Study:
         return replace(
             last,
             operators=" + ".join(p.operators for p in parts),
+            candidate_operators=" + ".join(p.candidate_operators for p in parts),
             layers=tuple(name for p in parts for name in p.layers),
             inputs=tuple(dict.fromkeys(stops)),
         )
@@ -179,7 +180,7 @@ class Study:
                 output=pair.original,
                 candidate_output=pair.candidate,
                 inputs=tuple(inputs),
-                candidate_name=_name(there),
+                candidate_operators=_operators(there),
             )
             index += 1
 

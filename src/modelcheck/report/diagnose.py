@@ -70,6 +70,7 @@ def _layer_json(layer: LayerEvidence) -> dict[str, Any]:
         "layer": layer.part.name,
         "layers": list(layer.part.layers),
         "operators": layer.part.operators,
+        "candidate_operators": layer.part.candidate_operators,
         "tensor": layer.part.output,
         "candidate_tensor": layer.part.candidate_output,
         "own": plain(layer.own),
@@ -110,16 +111,13 @@ def print_diagnosis_verdict(found: Diagnosis, console: Console, command: str, wr
     console.print()
     for line in _findings(found):
         console.print(Text(line), soft_wrap=True)
-    if found.first is None:
-        message = f"{found.message[:1].upper()}{found.message[1:]}"
-        verdict = (VERDICTS[found.outcome], STYLES[found.outcome])
-        console.print(Text.assemble(verdict, f": {message} {written}".rstrip()), soft_wrap=True)
-    else:
-        name = printable(found.first.part.name)
-        verdict = ("DIFFERENT", STYLES[found.outcome])
-        console.print(
-            Text.assemble(verdict, f": from '{name}' on. {written}".rstrip()), soft_wrap=True
-        )
+    message = f"{found.message[:1].upper()}{found.message[1:]}"
+    if found.first is not None:
+        message = f"the two part at '{printable(found.first.part.name)}'."
+        if found.candidate is None:
+            message = f"{found.target.name} goes wrong at '{printable(found.first.part.name)}'."
+    verdict = (VERDICTS[found.outcome], STYLES[found.outcome])
+    console.print(Text.assemble(verdict, f": {message} {written}".rstrip()), soft_wrap=True)
     console.print(Text(f"Reproduce: {printable(command, limit=2000)}", style="dim"), soft_wrap=True)
     line = f"exit {exit_code(found.outcome)}   {units.duration(found.seconds)}"
     console.print(Text(line, style="dim"))
@@ -174,7 +172,7 @@ def _table(found: Diagnosis, every: bool) -> Table:
     table.add_column("OPERATORS", overflow="fold")
     for name in ("OWN SQNR", "REACHED", "IN OUTPUTS"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("WORST", justify="right", no_wrap=True)
+    table.add_column("SAMPLE", justify="right", no_wrap=True)
     table.add_column("WHOSE", overflow="fold")
     before = -1
     for layer in found.layers if every else shown(found):
@@ -214,7 +212,7 @@ def _row(found: Diagnosis, layer: LayerEvidence) -> tuple[Text, ...]:
         ", ".join(marks),
         str(layer.part.index),
         printable(layer.part.name, _LONGEST_NAME),
-        layer.part.operators,
+        layer.part.form,
         own,
         "–" if layer.reached_db is None else units.decibels(layer.reached_db),
         "–" if layer.effect is None else units.decibels(db_of(layer.effect)),
@@ -227,7 +225,7 @@ def _row(found: Diagnosis, layer: LayerEvidence) -> tuple[Text, ...]:
 def _remarks(found: Diagnosis) -> Iterator[str]:
     yield (
         "own: this layer alone, fed with the float32 original's tensors; reached: with all before "
-        "it; in outputs: what its own error does to them; worst: sample"
+        "it; in outputs: what its own error does to them; sample: its worst"
     )
     wrong = sum(layer.origin is not None for layer in found.layers)
     names = "name" if found.matching.by_name else "structure"

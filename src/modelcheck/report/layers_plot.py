@@ -10,8 +10,8 @@ from modelcheck import units
 from modelcheck.diagnose import Diagnosis, LayerEvidence
 from modelcheck.errors import printable
 
-_WIDTH, _HEIGHT = 960, 460
-_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 30, 84, 56
+_WIDTH, _HEIGHT = 960, 490
+_LEFT, _RIGHT, _TOP, _BOTTOM = 70, 30, 116, 56
 _FONT = "font-family='system-ui, sans-serif'"
 _GREY, _BLACK, _OWN, _REACHED, _NAMED = "#9aa0a6", "#202124", "#1a73e8", "#f29900", "#d93025"
 _HIGHEST_DB, _LOWEST_DB = 150.0, -20.0
@@ -114,15 +114,14 @@ def _marks(found: Diagnosis, lowest: float) -> Iterator[str]:
         x = _x(found, layer.part.index)
         yield _dot(found, layer, lowest, _NAMED, 6)
         yield (
-            f"<line x1='{x:.1f}' y1='{_TOP - 6 + 16 * row}' x2='{x:.1f}' "
+            f"<line x1='{x:.1f}' y1='{_TOP - 34 + 16 * row}' x2='{x:.1f}' "
             f"y2='{_y(layer.own_db, lowest):.1f}' stroke='{_NAMED}' stroke-dasharray='2 3'/>"
         )
         anchor, shift = ("end", -6) if x > _WIDTH / 2 else ("start", 6)
         label = f"{words}: {layer.part.name}, {units.decibels(layer.own_db)}"
         yield (
-            f"<text x='{x + shift:.1f}' y='{_TOP + 16 * row}' text-anchor='{anchor}' "
-            f"fill='{_NAMED}' font-weight='600' stroke='white' stroke-width='3' "
-            f"paint-order='stroke'>{_text(label)}</text>"
+            f"<text x='{x + shift:.1f}' y='{_TOP - 30 + 16 * row}' text-anchor='{anchor}' "
+            f"fill='{_NAMED}' font-weight='600'>{_text(label)}</text>"
         )
 
 
