@@ -10,9 +10,9 @@ from modelcheck.diagnose.evidence import LayerEvidence, Origin, db_of
 from modelcheck.errors import printable
 from modelcheck.judge import Outcome
 
-# Where so many of the layers are beyond rounding, the model computes in fewer bits on purpose: then
-# a layer matters that has this share of the largest effect.
-_MANY, _MATTERS = 0.25, 0.1
+# Where so many of the layers are beyond rounding, and no handful, the model computes in fewer bits
+# on purpose: then a layer matters that has this share of the largest effect.
+_MANY, _HANDFUL, _MATTERS = 0.25, 4, 0.1
 # Outputs agree in spite of a layer whose noise is so many times rounding's: they saturate.
 _IN_SPITE = 10.0
 
@@ -50,7 +50,7 @@ def name_layers(
     if not mattering:
         return Named(None, None)
     worst = max(mattering, key=lambda y: size[y.part.index])
-    if len(wrong) > _MANY * len(layers):
+    if len(wrong) > max(_HANDFUL, _MANY * len(layers)):
         least = _MATTERS * size[worst.part.index]
         mattering = [y for y in mattering if size[y.part.index] >= least]
     brought_in = [y for y in mattering if alone or y.origin is not Origin.TARGET]
