@@ -89,6 +89,7 @@ def diagnose(
             (original, candidate), diagnosis, data, images, as_run, emit=progress.show
         )
         found = stage.diagnose(plan, emit=progress.show)
+        plan.original.check_unchanged()
         written = outputs.write(found)
     command = Screen(as_run).command(asked.seed)
     if run.json:

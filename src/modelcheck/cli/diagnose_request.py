@@ -17,7 +17,7 @@ from modelcheck.errors import UsageError, printable
 from modelcheck.model import Model
 from modelcheck.model.atomic import atomic_write, check_output, check_writable, output_lock
 from modelcheck.recipe import Recipe, load_recipe, parse_step
-from modelcheck.verification import Event, Warned
+from modelcheck.verification import Event
 
 
 def diagnosis_plan(
@@ -46,13 +46,14 @@ def diagnosis_plan(
     inputs = gate.open_inputs(original, asked, emit=emit)
     bounds = child_limits(run)
     steps: tuple[tuple[str, Model], ...] = ()
+    notes: tuple[str, ...] = ()
     if asked.steps:
         made = gate.make_candidate(original, inputs, asked, limits=bounds, emit=emit)
         steps = tuple((step.name, step.after) for step in made.steps)
         if candidate is None:
             candidate = replace(made.model, name="the recipe's result")
         elif candidate != made.model:
-            emit(Warned("the recipe makes another model than CANDIDATE; its steps are its own"))
+            notes = ("the recipe's steps make another model than CANDIDATE",)
     judged = inputs.data.judged
     count = min(judged.count, data.count or SAMPLES)
     return asked, DiagnosisPlan(
@@ -62,6 +63,7 @@ def diagnosis_plan(
         target=asked.targets[0].target,
         steps=steps,
         reduce=diagnosis.reduce,
+        notes=notes,
         seed=asked.seed,
         threads=os.cpu_count() or 1,
         child_limits=bounds,

@@ -75,7 +75,7 @@ class LayerEvidence:
 
     @property
     def own_db(self) -> float:
-        return -math.inf if self.own is None else self.own.sqnr_db
+        return -math.inf if self.own is None else sqnr_of(self.own)
 
     @property
     def noise(self) -> float:
@@ -133,6 +133,13 @@ class Diagnosis:
     reproduction: Reproduction | None = None
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+
+
+def sqnr_of(evidence: OutputEvidence) -> float:
+    """SQNR in dB. An all-zero reference has none: its largest error counts as if against 1."""
+    if evidence.scale == 0 and math.isfinite(evidence.max_abs):
+        return db_of(evidence.max_abs**2)
+    return evidence.sqnr_db
 
 
 def noise_of(db: float) -> float:

@@ -22,7 +22,7 @@ import numpy as np
 import onnx_ir as ir
 
 from modelcheck.diagnose.bench import Answers, Arrays, NotRun
-from modelcheck.diagnose.evidence import LayerEvidence, Origin, Part, noise_of
+from modelcheck.diagnose.evidence import LayerEvidence, Origin, Part, noise_of, sqnr_of
 from modelcheck.diagnose.study import Study
 from modelcheck.judge.comparison import OutputComparison, OutputEvidence
 from modelcheck.model import Model
@@ -82,16 +82,17 @@ def effects_of(
 
 
 def relative_noise(expected: Iterable[Arrays], actual: Iterable[Arrays]) -> float:
-    """Noise over signal of the worst output, pooled over the samples."""
+    """Noise over signal of the worst output, pooled over the samples; against 1 for all zeros."""
     signal: dict[str, float] = {}
     noise: dict[str, float] = {}
     for x, y in zip(expected, actual, strict=True):
         for name, value in x.items():
             one, other = value.astype(np.float64), y[name].astype(np.float64)
             signal[name] = signal.get(name, 0.0) + float(np.sum(one**2))
-            difference = float(np.sum((other - one) ** 2)) if one.shape == other.shape else math.nan
+            difference = float(np.sum((other - one) ** 2)) if one.shape == other.shape else math.inf
             noise[name] = noise.get(name, 0.0) + difference
-    return max((_ratio(noise[n], signal[n]) for n in signal), default=0.0)
+    ratios = (noise[name] / (signal[name] or 1.0) for name in signal)
+    return max((math.inf if math.isnan(ratio) else ratio for ratio in ratios), default=0.0)
 
 
 def _measure(
@@ -119,16 +120,16 @@ def _measure(
             added = compare(part.output, [a["output_0"] for a in right], answers)
     evidence = LayerEvidence(
         part, own,
-        added=0.0 if added is None else noise_of(added.sqnr_db),
-        transform_db=math.inf if transform is None else transform.sqnr_db,
-        target_db=math.inf if target is None else target.sqnr_db,
+        added=0.0 if added is None else noise_of(sqnr_of(added)),
+        transform_db=math.inf if transform is None else sqnr_of(transform),
+        target_db=math.inf if target is None else sqnr_of(target),
         reached_db=reached,
         trouble=answers.reason if isinstance(answers, NotRun) else "",
     )  # fmt: skip
     if own is None:  # of a candidate that does not load, this may be why
         runs = target is not None
         return replace(evidence, origin=Origin.FORM if runs else None)
-    return evidence if own.sqnr_db > rounding_db else _with_origin(evidence)
+    return evidence if sqnr_of(own) > rounding_db else _with_origin(evidence)
 
 
 def _with_origin(evidence: LayerEvidence) -> LayerEvidence:
@@ -153,7 +154,7 @@ def _reached(
         mine: Answers = [{"output_0": a[f"output_{i}"]} for a in answers]
         evidence = compare(part.output, [v[part.output] for v in values], mine)
         if evidence is not None:
-            found[part.output] = evidence.sqnr_db
+            found[part.output] = sqnr_of(evidence)
     return found
 
 
@@ -195,11 +196,3 @@ def _with_additions(model: Model, names: Sequence[str]) -> Model:
     names_kept = [str(v.name) for v in outputs]
     assert len(names_kept) == len(graph.outputs)
     return Model(edited, model.name)
-
-
-def _ratio(noise: float, signal: float) -> float:
-    if math.isnan(noise):
-        return math.inf
-    if signal > 0:
-        return noise / signal
-    return math.inf if noise > 0 else 0.0

@@ -40,8 +40,8 @@ class Net:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.graph = model.graph
-        self.ir_version = int(model.edit().ir_version)
-        self._types = element_types(model._graph)
+        self.ir_version = int(model.skeleton.ir_version)
+        self._types = element_types(ir.Model(model.graph, ir_version=self.ir_version))
         self.inputs = [v for v in self.graph.inputs if v.name not in self.graph.initializers]
         self._live = set(self.inputs)
         for node in self.graph:

@@ -26,6 +26,7 @@ class DiagnosisPlan:
     target: Target
     steps: Sequence[tuple[str, Model]] = ()
     reduce: bool = False
+    notes: tuple[str, ...] = ()
     seed: int = 0
     threads: int = 1
     child_limits: ChildLimits = ChildLimits()

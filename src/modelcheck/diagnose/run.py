@@ -53,6 +53,7 @@ class _Run:
 
     def result(self) -> Diagnosis:
         plan = self.plan
+        self.notes += plan.notes
         self.emit(StageStarted("taking the model apart"))
         samples, left_out = alike((s.arrays for s in plan.samples), plan.samples.count)
         if left_out:

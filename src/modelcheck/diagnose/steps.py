@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from modelcheck.diagnose.bench import NotRun
-from modelcheck.diagnose.evidence import LayerEvidence, Origin, StepEvidence, noise_of
+from modelcheck.diagnose.evidence import LayerEvidence, Origin, StepEvidence, noise_of, sqnr_of
 from modelcheck.diagnose.measure import compare
 from modelcheck.diagnose.plan import DiagnosisPlan
 from modelcheck.diagnose.study import Study
@@ -50,4 +50,4 @@ def _layer_db(after: Study, worst: LayerEvidence) -> float | None:
     if isinstance(answers, NotRun):
         return None
     evidence = compare(part.output, [v[part.output] for v in values], answers)
-    return None if evidence is None else evidence.sqnr_db
+    return None if evidence is None else sqnr_of(evidence)

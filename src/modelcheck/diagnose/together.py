@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from modelcheck.diagnose.bench import NotRun
-from modelcheck.diagnose.evidence import LayerEvidence, Origin, Part, noise_of
+from modelcheck.diagnose.evidence import LayerEvidence, Origin, Part, noise_of, sqnr_of
 from modelcheck.diagnose.measure import compare, effects_of
 from modelcheck.diagnose.study import Study
 
@@ -79,10 +79,10 @@ def _wrong(
             total = compare(part.output, [v[part.output] for v in values], there)
             assert added is not None
             expected = max(rounding, *(own.get(p.index, 0.0) for p in members))
-            if noise_of(added.sqnr_db) > _CLEARLY * expected:
+            if noise_of(sqnr_of(added)) > _CLEARLY * expected:
                 names = tuple(p.name for p in members[:-1])
                 evidence = LayerEvidence(
-                    part, total, Origin.TARGET, together=names, added=noise_of(added.sqnr_db)
+                    part, total, Origin.TARGET, together=names, added=noise_of(sqnr_of(added))
                 )
                 found.append(evidence)
     return found
@@ -104,5 +104,5 @@ def _with_origin(study: Study, piece: LayerEvidence) -> LayerEvidence:
     values = study.reference_values([part.output, *part.inputs])
     answers = study.bench.on_target(study.original_part(part), study.feeds(part, values))
     original = compare(part.output, [v[part.output] for v in values], answers)
-    already = original is not None and noise_of(original.sqnr_db) >= piece.noise / 4
+    already = original is not None and noise_of(sqnr_of(original)) >= piece.noise / 4
     return replace(piece, origin=Origin.TARGET if already else Origin.FORM)

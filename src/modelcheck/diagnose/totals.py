@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelcheck.diagnose.bench import Arrays
+from modelcheck.diagnose.evidence import sqnr_of
 from modelcheck.diagnose.study import Study
 from modelcheck.errors import ContainedFailure, Unsupported
 from modelcheck.judge import Comparison, ComparisonEvidence
@@ -49,7 +50,7 @@ def worst_db(evidence: ComparisonEvidence | None) -> float:
     """The SQNR of the worst output; infinite where nothing was compared."""
     if evidence is None:
         return math.inf
-    return min((output.sqnr_db for output in evidence.outputs), default=math.inf)
+    return min((sqnr_of(output) for output in evidence.outputs), default=math.inf)
 
 
 def _compare(
