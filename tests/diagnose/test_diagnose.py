@@ -20,6 +20,7 @@ from modelcheck.diagnose import Diagnosis, Origin
 from modelcheck.errors import UsageError
 from modelcheck.judge import Outcome
 from modelcheck.model import Model
+from modelcheck.model.permutation import permute_channels
 from modelcheck.testing.faults import EQUIVALENTS
 from modelcheck.transforms.fold_batchnorm import fold_batchnorm
 
@@ -140,3 +141,12 @@ def test_models_with_other_outputs_are_no_pair() -> None:
     other = between(lambda net, x: x)
     with pytest.raises(UsageError, match="has no output 'side:y'"):
         diagnosed(branches(), other)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_permuted_channels_are_no_fault(engine: str) -> None:
+    permuted = permute_channels(branches(), 1)
+    assert permuted.permuted_groups
+    found = diagnosed(branches(), permuted.model, engine)
+    assert found.outcome is Outcome.PASS
+    assert any("permuted" in note for note in found.notes)

@@ -31,6 +31,8 @@ from modelcheck.verification.equivalence import aligned
 
 # An error is of that origin which makes at least this share of it.
 _SHARE = 0.25
+# Two forms of a layer in one engine, onnxruntime, round more alike than two engines do: 130 dB.
+_WITHIN_ONE_ENGINE_DB = 15.0
 
 
 def measure_parts(
@@ -129,7 +131,10 @@ def _measure(
     if own is None:  # of a candidate that does not load, this may be why
         runs = target is not None
         return replace(evidence, origin=Origin.FORM if runs else None)
-    return evidence if sqnr_of(own) > rounding_db else _with_origin(evidence)
+    if sqnr_of(own) <= rounding_db:
+        return _with_origin(evidence)
+    changed = evidence.transform_db <= rounding_db + _WITHIN_ONE_ENGINE_DB
+    return replace(evidence, origin=Origin.TRANSFORM) if changed else evidence
 
 
 def _with_origin(evidence: LayerEvidence) -> LayerEvidence:

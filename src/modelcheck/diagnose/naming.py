@@ -13,6 +13,8 @@ from modelcheck.judge import Outcome
 # Where so many of the layers are beyond rounding, and no handful, the model computes in fewer bits
 # on purpose: then a layer matters that has this share of the largest effect.
 _MANY, _HANDFUL, _MATTERS = 0.25, 4, 0.1
+# What a transform brought in shows within one engine, whose rounding has so much of the noise.
+_WITHIN_ONE_ENGINE = 1e-3
 # Outputs agree in spite of a layer whose noise is so many times rounding's: they saturate.
 _IN_SPITE = 10.0
 
@@ -40,7 +42,7 @@ def name_layers(
     if refused:
         return Named(wrong[0], wrong[0]) if wrong else Named(None, None)
     size = {y.part.index: y.effect or 0.0 for y in wrong}
-    mattering = [y for y in wrong if size[y.part.index] >= rounding]
+    mattering = [y for y in wrong if size[y.part.index] >= _least(y, rounding)]
     if not mattering:
         size = {y.part.index: y.noise for y in wrong}
         mattering = [
@@ -55,6 +57,11 @@ def name_layers(
         mattering = [y for y in mattering if size[y.part.index] >= least]
     brought_in = [y for y in mattering if alone or y.origin is not Origin.TARGET]
     return Named(min(brought_in or mattering, key=lambda y: y.part.index), worst)
+
+
+def _least(layer: LayerEvidence, rounding: float) -> float:
+    """The least effect on the outputs that is more than rounding."""
+    return rounding * (_WITHIN_ONE_ENGINE if layer.origin is Origin.TRANSFORM else 1.0)
 
 
 def describe(layer: LayerEvidence, target: str, *, alone: bool) -> str:

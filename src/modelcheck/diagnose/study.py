@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from math import prod
@@ -28,13 +28,21 @@ _HELD_BYTES = 192 << 20
 class Study:
     """The parts of a candidate, each with its counterpart in the original.
 
-    A model alone is its own candidate. Tensors are named as in the original.
+    A model alone is its own candidate. Tensors are named as in the original; `uncut` names those
+    that are not the same tensor in both.
     """
 
     def __init__(
-        self, bench: Bench, original: Model, candidate: Model | None, samples: Sequence[Arrays]
+        self,
+        bench: Bench,
+        original: Model,
+        candidate: Model | None,
+        samples: Sequence[Arrays],
+        *,
+        uncut: Collection[str] = (),
     ) -> None:
         self.bench, self.samples = bench, samples
+        self._uncut = uncut
         self.alone = candidate is None
         self.original = Net(original)
         self.candidate = self.original if candidate is None else Net(candidate)
@@ -153,7 +161,7 @@ class Study:
     def _is_cut(self, pair: Pair) -> bool:
         """Vectors and scalars are not cut: cv2 gives them another rank."""
         shape = self.shapes.get(pair.original)
-        if shape is None or not prod(shape):
+        if shape is None or not prod(shape) or pair.original in self._uncut:
             return False
         value = self.original.values[pair.original]
         return len(shape) >= 2 or value in self.original.inputs or value.is_graph_output()
