@@ -32,7 +32,7 @@ class Origin(StrEnum):
 class Part:
     """A piece of both models that computes one tensor: most often one layer.
 
-    `inputs` and `output` index the diagnosis' tensors by the names they have in the original.
+    `inputs` and `output` are tensors, by the names that they have in the original.
     """
 
     index: int
@@ -56,10 +56,11 @@ class Part:
 class LayerEvidence:
     """One part, fed with what the original computes in float32 before it.
 
-    `own` compares its result with the original's in float32; `transform` does so for the candidate
-    in onnxruntime, `target` for the original on the target: None where one model is diagnosed.
-    `reached_db` is the error here with everything before it, None where it could not be seen.
-    `effect` is the noise that it alone causes in the outputs, over their signal.
+    `own` compares its result with the original's in float32, None where it does not run;
+    `transform_db` does so for the candidate in onnxruntime, `target_db` for the original on the
+    target. `reached_db` is the error here with everything before it, None where it was not seen.
+    `effect` is the noise that it alone causes in the outputs, over their signal. `origin` is None
+    where its error is rounding.
     """
 
     part: Part

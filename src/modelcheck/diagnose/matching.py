@@ -9,7 +9,7 @@ Pairs whose order contradicts the others' are dropped.
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -70,9 +70,7 @@ def _inputs(original: Net, candidate: Net) -> tuple[Pair, ...]:
     return tuple(map(Pair, ours, theirs))
 
 
-def _by_name(
-    ours: Sequence[str] | dict[str, ir.Value], theirs: dict[str, ir.Value]
-) -> list[tuple[str, str]]:
+def _by_name(ours: Mapping[str, ir.Value], theirs: Mapping[str, ir.Value]) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for name in theirs:  # a tensor under its own name is better than what a quantizer made of it
         if name in ours:
@@ -124,7 +122,7 @@ def _normalized_layer(node: ir.Node) -> ir.Node | None:
 def _canonical(net: Net) -> list[ir.Node]:
     """The nodes in depth-first postorder from the outputs."""
     done: dict[ir.Node, None] = {}
-    for output in net.graph.outputs:
+    for output in sorted(net.graph.outputs, key=lambda v: str(v.name)):
         waiting: list[tuple[ir.Value, bool]] = [(output, False)]
         while waiting:
             value, entered = waiting.pop()

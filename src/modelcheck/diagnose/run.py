@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -63,22 +64,13 @@ class _Run:
         opencv = self.bench.opencv()
         study = Study(self.bench, plan.original, plan.candidate, samples)
         totals = measure_totals(study)
-        layers = self._layers(study)
-        transform = noise_of(worst_db(totals.transform))
-        if contradicted(layers, transform=transform, rounding=noise_of(self.rounding_db)):
-            uncut = other_numbers(study)
-            self.notes.append(
-                f"{units.plural(len(uncut), 'tensor')} of permuted or rescaled channels not cut"
-            )
-            study = Study(self.bench, plan.original, plan.candidate, samples, uncut=uncut)
-            layers = self._layers(study)
+        study, layers = self._uncontradicted(study, totals)
         layers, unexplained = self._explain(study, totals, layers)
         named = name_layers(
-            layers,
-            rounding=noise_of(self.rounding_db),
-            alone=study.alone,
-            refused=bool(totals.refusal),
+            layers, rounding=self.rounding, alone=study.alone, refused=bool(totals.refusal)
         )
+        total_db = worst_db(totals.total) if totals.total else -math.inf
+        outcome, message = self._verdict(totals, named, total_db, unexplained)
         found = Diagnosis(
             target=plan.target,
             opencv=opencv,
@@ -87,30 +79,54 @@ class _Run:
             samples=len(samples),
             layers=tuple(layers),
             total=totals.total,
-            total_db=worst_db(totals.total) if totals.total else float("-inf"),
+            total_db=total_db,
             transform_db=None if totals.transform is None else worst_db(totals.transform),
             target_db=None if totals.target is None else worst_db(totals.target),
             rounding_db=self.rounding_db,
             first=named.first,
             worst=named.worst,
             matching=study.matching,
+            outcome=outcome,
+            message=message,
         )
-        outcome, message = self._verdict(totals, named, found.total_db, unexplained)
-        found = replace(found, outcome=outcome, message=message)
-        if named.worst is not None and plan.steps:
-            self.emit(StageStarted("looking at the recipe's steps", len(plan.steps)))
-            steps, guilty = blame_steps(study, plan, named.worst, done=self._done)
-            found = replace(found, steps=steps, guilty_step=guilty)
-        if named.worst is not None and plan.reduce:
-            self.emit(StageStarted("reducing"))
-            found = replace(
-                found, reproduction=reproduce(study, named.worst, noise_of(self.rounding_db))
-            )
+        if named.worst is not None:
+            found = self._followed_up(study, found, named.worst)
         return replace(found, notes=tuple(self.notes), seconds=time.monotonic() - self.start_s)
 
     @property
     def rounding_db(self) -> float:
         return ROUNDING_DB_HALF if self.plan.target.device.is_half else ROUNDING_DB
+
+    @property
+    def rounding(self) -> float:
+        """The same as noise over signal."""
+        return noise_of(self.rounding_db)
+
+    def _followed_up(self, study: Study, found: Diagnosis, worst: LayerEvidence) -> Diagnosis:
+        """With the step at fault, and with the reproduction, where they are asked for."""
+        if self.plan.steps:
+            self.emit(StageStarted("looking at the recipe's steps", len(self.plan.steps)))
+            steps, guilty = blame_steps(study, self.plan, worst, done=self._done)
+            found = replace(found, steps=steps, guilty_step=guilty)
+        if self.plan.reduce:
+            self.emit(StageStarted("reducing"))
+            found = replace(found, reproduction=reproduce(study, worst, self.rounding))
+        return found
+
+    def _uncontradicted(self, study: Study, totals: Totals) -> tuple[Study, list[LayerEvidence]]:
+        """The layers, cut where both models have the same tensors."""
+        layers = self._layers(study)
+        transform = noise_of(worst_db(totals.transform))
+        if not contradicted(layers, transform=transform, rounding=self.rounding):
+            return study, layers
+        uncut = other_numbers(study)
+        self.notes.append(
+            f"{units.plural(len(uncut), 'tensor')} of permuted or rescaled channels not cut"
+        )
+        study = Study(
+            self.bench, self.plan.original, self.plan.candidate, study.samples, uncut=uncut
+        )
+        return study, self._layers(study)
 
     def _done(self, n: int) -> None:
         self.emit(Progressed(n))
@@ -134,13 +150,13 @@ class _Run:
         """The layers, with those that are wrong only together where the others do not tell all."""
         total = noise_of(worst_db(totals.total)) if totals.total else 0.0
         told = sum(layer.effect or 0.0 for layer in layers)
-        told = max(told, noise_of(worst_db(totals.transform)), noise_of(self.rounding_db))
+        told = max(told, noise_of(worst_db(totals.transform)), self.rounding)
         if total <= _EXPLAINED * told:
             return layers, False
         hidden = find_together(
             study, layers,
             total=total,
-            rounding=noise_of(self.rounding_db),
+            rounding=self.rounding,
             started=lambda stage: self.emit(StageStarted(stage)),
         )  # fmt: skip
         by_index = {piece.part.index: piece for piece in hidden}
