@@ -150,3 +150,11 @@ def test_permuted_channels_are_no_fault(engine: str) -> None:
     found = diagnosed(branches(), permuted.model, engine)
     assert found.outcome is Outcome.PASS
     assert any("permuted" in note for note in found.notes)
+
+
+def test_a_fault_among_permuted_channels_is_found() -> None:
+    faulty = with_scaled_weight(permute_channels(branches(), 1).model, "left", 1.05)
+    found = diagnosed(branches(), faulty)
+    assert found.outcome is Outcome.FAIL
+    assert found.worst is not None
+    assert "left" in found.worst.part.layers

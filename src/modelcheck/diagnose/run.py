@@ -116,10 +116,10 @@ class _Run:
     def _uncontradicted(self, study: Study, totals: Totals) -> tuple[Study, list[LayerEvidence]]:
         """The layers, cut where both models have the same tensors."""
         layers = self._layers(study)
-        transform = noise_of(worst_db(totals.transform))
-        if not contradicted(layers, transform=transform, rounding=self.rounding):
+        outputs_db = worst_db(totals.transform)
+        if not contradicted(layers, transform=noise_of(outputs_db), rounding=self.rounding):
             return study, layers
-        uncut = other_numbers(study)
+        uncut = other_numbers(study, outputs_db=outputs_db)
         self.notes.append(
             f"{units.plural(len(uncut), 'tensor')} of permuted or rescaled channels not cut"
         )
