@@ -187,20 +187,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0, help="number, and seed, of the first fault")
     parser.add_argument("--target", default="cpu:new")
     parser.add_argument("--show", action="store_true")
     given = parser.parse_args()
     if not given.show:
-        run(given.out, given.count, Target.parse(given.target))
+        run(given.out, given.count, given.first, Target.parse(given.target))
     show(given.out)
 
 
-def run(out: Path, count: int, target: Target) -> None:
+def run(out: Path, count: int, first: int, target: Target) -> None:
     """Plant and diagnose until so many faults counted; one JSON line a fault."""
     done = _read(out)
     with tempfile.TemporaryDirectory() as folder:
         subjects = list(_subjects(Path(folder)))
-        number = 1 + max((row["number"] for row in done), default=-1)
+        number = 1 + max((row["number"] for row in done), default=first - 1)
         counted = sum(not row["dropped"] for row in done)
         while counted < count:
             subject = subjects[number % len(subjects)]
