@@ -97,8 +97,9 @@ def print_diagnosis(
         text = "SYNTHETIC INPUTS: no --data was given. Errors are those on noise."
         console.print(Text(text, style="yellow"))
     console.print()
-    console.print(_table(found, every))
-    console.print()
+    if every or shown(found):
+        console.print(_table(found, every))
+        console.print()
     for line in _remarks(found):
         console.print(Text(line, style="dim"), soft_wrap=True)
     if found.steps:
