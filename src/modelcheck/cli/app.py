@@ -18,6 +18,7 @@ from modelcheck.cli import (
     apply,
     bench,
     check_report,
+    diagnose,
     history,
     inspect,
     targets,
@@ -40,6 +41,7 @@ app = typer.Typer(
 _COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "apply": (grouped(apply.apply), "Optimize a model; write it only if it passes."),
     "verify": (grouped(verify.verify), "Judge a pair of models, or one by itself."),
+    "diagnose": (grouped(diagnose.diagnose), "Which layer it is, and the smallest repro."),
     "tune": (grouped(tune.tune), "How this machine runs a model fastest, proven."),
     "bench": (grouped(bench.bench), "What models cost where they run, side by side."),
     "targets": (targets.targets, "Where models can run here, and why not elsewhere."),
