@@ -16,7 +16,7 @@ from modelcheck.diagnose.evidence import db_of
 from modelcheck.errors import printable
 from modelcheck.judge import exit_code
 from modelcheck.report.document import plain
-from modelcheck.report.terminal import STYLES, VERDICTS
+from modelcheck.report.styles import STYLES, VERDICTS
 
 _MOST_ROWS = 12  # the worst layers, beside the neighbours of those that are named
 _NEIGHBOURS = 2
