@@ -13,7 +13,8 @@ settings.register_profile("ci", max_examples=25, derandomize=True, **_COMMON)  #
 settings.register_profile("thorough", max_examples=500, **_COMMON)  # type: ignore[arg-type]
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
-# Tests run everything, and leave nothing in the user's cache.
+# Tests run everything, and leave nothing in the user's cache, nor a ledger where they run.
 os.environ["MODELCHECK_CACHE"] = ""
+os.environ["MODELCHECK_LEDGER"] = ""
 
 pytest_plugins = ["pytester"]

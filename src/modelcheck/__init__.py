@@ -21,7 +21,7 @@ _HOMES = {
     "modelcheck.errors": ("ModelcheckError",),
     "modelcheck.judge": ("Limits", "Outcome", "parse_limit"),
     "modelcheck.model": ("Model", "Signature", "load", "save"),
-    "modelcheck.recipe": ("TargetSettings", "apply_steps", "load_recipe"),
+    "modelcheck.recipe": ("TargetSettings", "apply_steps", "load_recipe", "parse_metric"),
     "modelcheck.targets": ("Target",),
     "modelcheck.transforms": (
         "Claim",
@@ -66,6 +66,7 @@ __all__ = [
     "load_recipe",
     "open_samples",
     "parse_limit",
+    "parse_metric",
     "prune_weights",
     "quantize",
     "quantize_weights",
@@ -92,7 +93,7 @@ if TYPE_CHECKING:
     from modelcheck.errors import ModelcheckError
     from modelcheck.judge import Limits, Outcome, parse_limit
     from modelcheck.model import Model, Signature, load, save
-    from modelcheck.recipe import TargetSettings, apply_steps, load_recipe
+    from modelcheck.recipe import TargetSettings, apply_steps, load_recipe, parse_metric
     from modelcheck.targets import Target
     from modelcheck.transforms import Claim, Context, Transform, build, chain, identity
     from modelcheck.transforms.fold_batchnorm import fold_batchnorm

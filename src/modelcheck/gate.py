@@ -11,9 +11,11 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from modelcheck.data import Samples, SplitSamples, open_samples, split
 from modelcheck.errors import UsageError
+from modelcheck.judge.absolute import Band
 from modelcheck.model import Model, load
 from modelcheck.model.inspection import Inspection, inspect
 from modelcheck.process import ChildLimits, Workspace
@@ -29,6 +31,7 @@ from modelcheck.verification import (
     Verified,
     verify,
 )
+from modelcheck.verification.kept_inputs import FOLDER
 from modelcheck.verification.memory import Memory
 
 Emit = Callable[[Event], None]
@@ -111,16 +114,27 @@ def judge(
     recipe: Recipe,
     *,
     limits: ChildLimits | None = None,
+    bands: Mapping[str, Band] = MappingProxyType({}),
     emit: Emit = silent,
 ) -> Verification:
-    """Verify a candidate, or the original alone, on every target of the recipe."""
+    """Verify a candidate, or the original alone, on every target of the recipe.
+
+    `bands`: the original's latencies in earlier runs, by target (see Plan).
+    """
     judging = recipe.judging
-    required = any(t.limits.speed_ratio_required() is not None for t in recipe.targets)
+    required = any(t.limits.limits_speed() for t in recipe.targets)
     if not judging.equivalence and not required:
         raise UsageError(
             "speed alone shall be judged, and there is no speed limit",
             where="checks",
-            remedy="Give --min-speedup or --max-slowdown, or judge equivalence too.",
+            remedy="Give --min-speedup, --max-slowdown or a budget such as --max-p99, or judge "
+            "equivalence too.",
+        )
+    if not judging.equivalence and any(t.limits.inputs_to_search() for t in recipe.targets):
+        raise UsageError(
+            "worst inputs shall be searched, and equivalence is not judged",
+            where="checks",
+            remedy="Judge equivalence too, or leave --search-inputs and --max-worst-error out.",
         )
     plan = Plan(
         original=inputs.original,
@@ -132,6 +146,8 @@ def judge(
         seed=recipe.seed,
         child_limits=limits or ChildLimits(),
         memory=Memory.of_user(),
+        bands=bands,
+        worst_folder=FOLDER,
     )
     result: Verification | None = None
     for event in verify(plan):
@@ -151,13 +167,17 @@ def without_steps(recipe: Recipe) -> tuple[Recipe, int]:
 def default_claim(recipe: Recipe, *, alone: bool = False) -> Claim:
     """What a pair made elsewhere must be, if nobody says: exact.
 
-    With a declared equivalence limit that limit decides, as for a lossy transform. A speed limit
-    changes nothing. A model alone is its own original, and nothing was lost in making it.
+    With a declared equivalence limit or metric that decides, as for a lossy transform, unless it
+    is max-error=auto, which is what exact means. A speed limit changes nothing. A model alone is
+    its own original, and nothing was lost in making it.
     """
-    if alone:
-        return Claim.EXACT
-    declared = all(t.limits.equivalence is not None for t in recipe.targets)
-    return Claim.LOSSY if declared else Claim.EXACT
+    limits = [target.limits for target in recipe.targets]
+    undeclared = any(each.equivalence is None and not each.metrics for each in limits)
+    less = any(
+        bool(each.metrics) if each.equivalence is None else not each.equivalence.exact
+        for each in limits
+    )
+    return Claim.LOSSY if less and not undeclared and not alone else Claim.EXACT
 
 
 def inspect_model(model: Model, shapes: Mapping[str, tuple[int, ...]]) -> Inspection:

@@ -6,7 +6,7 @@ Nothing heavy is imported until a file is collected.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,12 @@ import pytest
 
 if TYPE_CHECKING:
     from modelcheck.judge import Check
+    from modelcheck.ledger.book import Book
     from modelcheck.recipe import ModelPair, Recipe
     from modelcheck.verification import TargetResult, Verification
 
 _SUFFIX = ".modelcheck.toml"
+_METRIC = "metric "  # what the kind of a metric's check begins with
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
@@ -47,7 +49,7 @@ class PolicyFile(pytest.File):
         items = [
             item
             for pair in recipe.models
-            for item in self._items(_Case(recipe, pair), recipe, pair)
+            for item in self._items(_Case(recipe, pair, self.config.rootpath), recipe, pair)
         ]
         if not items:
             reason = "the file yields no checks. Name models in [[models]], each with an original."
@@ -55,14 +57,21 @@ class PolicyFile(pytest.File):
         yield from items
 
     def _items(self, case: _Case, recipe: Recipe, pair: ModelPair) -> list[pytest.Item]:
-        model = (pair.candidate or pair.original).name
+        from modelcheck.judge.metrics import check_kind
+
         items: list[pytest.Item] = []
         for number, settings in enumerate(recipe.targets):
             kinds = ["equivalence"] if recipe.judging.equivalence else []
-            if recipe.judging.speed and settings.limits.speed_ratio_required() is not None:
-                kinds.append("speed")
+            if recipe.judging.speed:
+                kinds += ["speed"] if settings.limits.speed_ratio_required() is not None else []
+                kinds += [budget.key for budget in settings.limits.budgets]
+            if recipe.judging.equivalence:
+                kinds += map(check_kind, settings.limits.metrics)
+            kinds += ["since-last"] if recipe.judging.since_last else []
+            if recipe.judging.equivalence and settings.limits.max_worst_error is not None:
+                kinds.append("worst-case")
             for kind in kinds:
-                name = f"{model}[{settings.target.name}-{kind}]"
+                name = f"{case.name}[{settings.target.name}-{kind}]"
                 items.append(
                     CheckItem.from_parent(self, name=name, case=case, target=number, kind=kind)
                 )
@@ -75,6 +84,7 @@ class _Case:
 
     recipe: Recipe
     pair: ModelPair
+    folder: Path  # where the ledger is
     _result: Verification | None = None
     _error: Exception | None = field(default=None)
 
@@ -85,27 +95,58 @@ class _Case:
             raise self._error
         if self._result is None:
             try:
-                self._result = self._verify()
+                self._result = self._recorded()
             except ModelcheckError as error:
                 self._error = error
                 raise
         return self._result
 
-    def _verify(self) -> Verification:
+    def _recorded(self) -> Verification:
+        """Verify, compare with the last release where that is asked for, and write it down."""
+        import warnings
+
+        from modelcheck.ledger import ledger_path
+        from modelcheck.ledger.book import Book
+        from modelcheck.ledger.recording import Occasion
+
+        recipe, pair = self.recipe, self.pair
+        book = Book.open(ledger_path(folder=self.folder), since_last=recipe.judging.since_last)
+        made = pair.candidate is None and recipe.steps
+        file = recipe.file.name if recipe.file else "steps"
+        occasion = Occasion(
+            kind="pytest",
+            model=f"{pair.original.name} by {file}" if made else self.name,
+            command="pytest",
+            steps=recipe.steps if made else (),
+            folder=self.folder,
+        )
+        result, _ = book.review(self._verify(book), occasion)
+        book.keep(result, occasion)
+        for text in book.warnings:
+            warnings.warn(text, stacklevel=2)
+        return result
+
+    @property
+    def name(self) -> str:
+        return (self.pair.candidate or self.pair.original).name
+
+    def _verify(self, book: Book) -> Verification:
         from modelcheck import gate
 
         original = gate.load_model(self.pair.original)
+        bands = book.bands(original)
         if self.pair.candidate is not None:
             recipe, _ = gate.without_steps(self.recipe)
             candidate = gate.load_model(self.pair.candidate, candidate=True)
             inputs = gate.open_inputs(original, recipe)
-            return gate.judge(inputs, candidate, gate.default_claim(recipe), recipe)
+            claim = gate.default_claim(recipe)
+            return gate.judge(inputs, candidate, claim, recipe, bands=bands)
         inputs = gate.open_inputs(original, self.recipe)
         if not self.recipe.steps:
             claim = gate.default_claim(self.recipe, alone=True)
-            return gate.judge(inputs, None, claim, self.recipe)
+            return gate.judge(inputs, None, claim, self.recipe, bands=bands)
         made = gate.make_candidate(original, inputs, self.recipe)
-        return gate.judge(inputs, made.model, made.claim, self.recipe)
+        return gate.judge(inputs, made.model, made.claim, self.recipe, bands=bands)
 
 
 class CheckItem(pytest.Item):
@@ -160,8 +201,19 @@ class _Unusable(pytest.Item):
 
 def _relevant(result: TargetResult, kind: str) -> list[Check]:
     """The checks that an item stands for; a target that does not run at all fails each of them."""
-    own = [c for c in result.checks if (c.kind == "speed") == (kind == "speed")]
+    gated = result.settings.limits.max_worst_error is not None
+    own = [c for c in result.checks if _item_of(c, worst_case=gated) == kind]
     return own or [c for c in result.checks if c.kind == "runs"]
+
+
+def _item_of(check: Check, *, worst_case: bool) -> str:
+    """The kind of item that a check belongs to: equivalence, where it has none of its own."""
+    from modelcheck.judge.budgets import is_speed
+
+    kind = check.kind
+    own = is_speed(kind) or kind == "since-last" or kind.startswith(_METRIC)
+    own = own or (worst_case and kind == "worst-case")
+    return kind if own else "equivalence"
 
 
 def _complaint(checks: list[Check], kind: str) -> str | None:
@@ -173,12 +225,30 @@ def _complaint(checks: list[Check], kind: str) -> str | None:
     return "\n".join(f"{c.outcome}: {c.message}" for c in bad) or None
 
 
+def _with_functions(
+    recipe: Recipe, metrics: Iterable[Callable[..., Any]] | Mapping[Callable[..., Any], float]
+) -> Recipe:
+    from dataclasses import replace
+
+    from modelcheck.judge.metrics import of_function, overlaid_metrics
+
+    limits = metrics if isinstance(metrics, Mapping) else dict.fromkeys(metrics, 0.95)
+    declared = tuple(of_function(function, least) for function, least in limits.items())
+    targets = (
+        replace(t, limits=replace(t.limits, metrics=overlaid_metrics(t.limits.metrics, declared)))
+        for t in recipe.targets
+    )
+    return replace(recipe, targets=tuple(targets))
+
+
 @pytest.fixture
-def modelcheck_gate() -> Any:
+def modelcheck_gate(request: pytest.FixtureRequest) -> Any:
     """Judge models in a Python test: `modelcheck_gate("m.onnx", "m.int8.onnx", policy="p.toml")`.
 
     Fails the test unless the verdict is PASS, with every finding in the text; returns the
-    Verification. Without a candidate the original is judged alone.
+    Verification. Without a candidate the original is judged alone. `metrics`: callables that take
+    two mappings of outputs by name, the reference's and those to judge, of one sample, and return
+    a score from 0 to 1. Its mean shall be at least 0.95, or what a dict of callables says.
     """
 
     def judge(
@@ -187,6 +257,7 @@ def modelcheck_gate() -> Any:
         *,
         policy: Path | str | None = None,
         data: Path | str | None = None,
+        metrics: Iterable[Callable[..., Any]] | Mapping[Callable[..., Any], float] = (),
     ) -> Verification:
         from dataclasses import replace
 
@@ -197,8 +268,9 @@ def modelcheck_gate() -> Any:
             recipe = Recipe() if policy is None else load_recipe(Path(policy))
             if data is not None:
                 recipe = replace(recipe, data=replace(recipe.data, path=Path(data)))
+            recipe = _with_functions(recipe, metrics)
             pair = ModelPair(Path(original), None if candidate is None else Path(candidate))
-            result = _Case(recipe, pair).result()
+            result = _Case(recipe, pair, request.config.rootpath).result()
         except ModelcheckError as error:
             pytest.fail(str(error), pytrace=False)
         required = [c for c in result.checks if not c.optional]

@@ -1,8 +1,37 @@
-"""The only formatter of times, sizes, ratios and counts, so that they read alike everywhere."""
+"""The only formatter of times, sizes, ratios and counts, and the reader of those with a unit."""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Mapping
+
+SECONDS = {"µs": 1e-6, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+BYTES = {
+    "B": 1.0, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9,
+    "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3,
+}  # fmt: skip
+PER_SECOND = {"/s": 1.0, "/min": 1 / 60}
+_QUANTITY = re.compile(r"\s*([+-]?[0-9.]+(?:e[+-]?[0-9]+)?)\s*(\S*)\s*")
+
+
+class NoSuchUnit(ValueError):
+    """A number with another unit than those asked for; '' where it has none."""
+
+    def __init__(self, unit: str) -> None:
+        super().__init__(unit)
+        self.unit = unit
+
+
+def quantity(text: str, known: Mapping[str, float]) -> float:
+    """('15 ms', SECONDS) -> 0.015. Raises NoSuchUnit, or ValueError where there is no number."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    number = float(match[1])
+    if match[2] not in known:
+        raise NoSuchUnit(match[2])
+    return number * known[match[2]]
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -16,6 +17,7 @@ from modelcheck.recipe import parse_recipe
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = str(Path(sys.executable).with_name("modelcheck"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
 RECIPES = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 
 
@@ -71,6 +73,40 @@ def test_the_complete_recipe_of_the_docs_is_applied_and_verified(checkout: Path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_complete_policy_of_the_metrics_page_passes_in_pytest(checkout: Path) -> None:
+    folder = checkout / "fixtures"
+    (folder / "digits.modelcheck.toml").write_text(blocks(METRICS, "toml")[0], encoding="utf-8")
+    (folder / "test_digits.py").write_text(blocks(METRICS, "python")[0], encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "11 passed" in done.stdout
+
+
+def test_every_policy_of_the_metrics_page_is_valid_and_names_every_kind() -> None:
+    from modelcheck.judge.metrics import FUNCTION, KINDS
+
+    for text in blocks(METRICS, "toml"):
+        assert parse_recipe(text, file=Path("net.toml")).targets[0].limits.metrics
+    for kind in KINDS:
+        assert kind == FUNCTION or f"`{kind}`" in METRICS
+
+
+def test_the_example_of_the_history_releases_twice_and_shows_both(checkout: Path) -> None:
+    commands = blocks((ROOT / "docs" / "history.md").read_text(encoding="utf-8"), "sh")[0]
+    environment = {k: v for k, v in os.environ.items() if k != "MODELCHECK_LEDGER"}
+    for command in commands.strip().splitlines():
+        words = shlex.split(command)
+        done = subprocess.run(
+            [TOOL, *words[1:]], cwd=checkout, env=environment, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("PASS") == 2
+
+
 def test_every_key_of_the_schema_is_in_the_complete_recipe() -> None:
     from modelcheck.recipe import schema
 
@@ -79,3 +115,10 @@ def test_every_key_of_the_schema_is_in_the_complete_recipe() -> None:
     for table in tables:
         for key in table.model_fields:
             assert re.search(rf"\b{key.replace('_', '-')}\b", example), f"{table.__name__}.{key}"
+
+
+def test_the_page_of_known_faults_is_the_table() -> None:
+    """When this fails: python benchmarks/known_faults.py"""
+    from known_faults import page
+
+    assert (ROOT / "docs" / "known-faults.md").read_text(encoding="utf-8") == page()

@@ -6,18 +6,28 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from judge_cases import SEEDS, flip_channel, judge, make_case, outputs, rounded, scale_channel
+from judge_cases import (
+    SEEDS,
+    flip_channel,
+    floor_of,
+    judge,
+    make_case,
+    outputs,
+    rounded,
+    scale_channel,
+)
 
 from modelcheck.judge import (
     CLAIMS,
     Blame,
     Comparison,
-    NoiseFloor,
     Outcome,
+    hopeless_limit,
     judge_equivalence,
     lower_bound,
     needs_noise_floor,
     parse_limit,
+    wants_noise_floor,
 )
 
 # -- missing evidence ----------------------------------------------------------------------
@@ -219,7 +229,7 @@ def test_where_no_floor_is_needed_every_floor_decides_alike(
         limit=limit and parse_limit(limit),
     )
     unmeasured = judge_equivalence(case)
-    floors = [NoiseFloor(4, x, 64, permutable=True) for x in measured]
+    floors = [floor_of(x, 64) for x in measured]
     checks = [judge_equivalence(replace(case, noise_floor=floor)) for floor in floors]
     if needs_noise_floor(case):
         assert unmeasured.outcome is Outcome.INCONCLUSIVE
@@ -239,10 +249,62 @@ def test_the_floor_is_needed_only_between_its_bounds():
     assert not needs_noise_floor(make_case("exact", reference, reference, candidate))
 
 
+def test_a_declared_max_error_below_the_floor_is_told_as_hopeless():
+    reference = outputs()
+    case = make_case(
+        "lossy", reference, reference, rounded(reference, by=1e-7),
+        noise_floor=None, reduction_length=64, limit=parse_limit("max-error=1e-9"),
+    )  # fmt: skip
+    assert wants_noise_floor(case)
+    assert not needs_noise_floor(case)
+    assert hopeless_limit(case) == 1e-9
+    check = judge_equivalence(replace(case, noise_floor=floor_of(1e-6, 64)))
+    assert check.outcome is Outcome.FAIL
+    assert "a limit below the noise floor 8.0e-06" in check.message
+    assert "max-error=auto" in check.message
+    held = replace(case, limit=parse_limit("max-error=1e-3"))
+    assert not wants_noise_floor(held)
+    assert hopeless_limit(held) is None
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_auto_is_judged_by_the_noise_floor_whatever_the_claim(claim):
+    reference = outputs()
+    wrong = reference.copy()
+    wrong[:, 3] *= 1.001
+    auto = parse_limit("max-error=auto")
+    assert judge(claim, reference, reference, wrong, limit=auto).outcome is Outcome.FAIL
+    near = rounded(reference, by=1e-7)
+    assert judge(claim, reference, reference, near, limit=auto).outcome is Outcome.PASS
+    both = parse_limit("max-error=auto,min-sqnr=200")
+    assert judge(claim, reference, reference, near, limit=both).outcome is Outcome.FAIL
+
+
+def test_a_small_error_everywhere_is_noise_that_the_largest_error_does_not_show():
+    """Within eight times the largest error of any rounding, and ten times its mean."""
+    reference = outputs()
+    floor = floor_of(1e-5, 64, noise=1e-7)
+    shifted = (reference * np.float32(1 + 2e-6)).astype(np.float32)
+    check = judge("exact", reference, reference, shifted, noise_floor=floor)
+    assert check.outcome is Outcome.FAIL
+    assert "noise from the original there" in check.message
+    check = judge("exact", reference, reference, rounded(reference, by=1e-7), noise_floor=floor)
+    assert check.outcome is Outcome.PASS
+
+
+def test_two_engines_at_one_precision_are_evidence():
+    reference = outputs()
+    case = make_case("precision", reference, reference, rounded(reference, by=1e-4))
+    there = make_case("exact", reference, reference, rounded(reference, by=1e-3)).total
+    evidence = judge_equivalence(replace(case, two_engines=there)).evidence
+    assert "two engines at this precision lie" in evidence.noise
+    assert evidence.two_engines == there
+
+
 def test_an_absurd_floor_is_no_licence():
     reference = outputs()
     wrong = reference.copy()
     scale_channel(wrong)
-    chaotic = NoiseFloor(4, 1.0, 576, permutable=True)
+    chaotic = floor_of(1.0, 576)
     check = judge("exact", reference, reference, wrong, noise_floor=chaotic)
     assert check.outcome is Outcome.FAIL

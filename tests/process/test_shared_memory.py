@@ -75,6 +75,40 @@ class TestBothWays:
             assert (arrived.size, arrived.min(), arrived.max()) == (n, 7, 7)
 
 
+class TestBorrowing:
+    @given(st.lists(st.sampled_from("?bfd"), max_size=4), st.integers(0, 20_000))
+    def test_views_hold_what_was_sent(self, types: list[str], n: int) -> None:
+        """Of any alignment; an array of 32 KiB more makes sure that the memory is used."""
+        payload = {str(i): np.arange(i + n).astype(t) for i, t in enumerate(types)}
+        payload["ballast"] = np.zeros(32 << 10, np.uint8)
+        made = os.memfd_create("test")
+        try:
+            stream = io.BytesIO()
+            frames.write_frame(stream, {}, payload, frames.SharedMemory(made))
+            stream.seek(0)
+            reader = frames.SharedMemory(made)
+            _, arrived = frames.read_frame(stream, reader, borrows=lambda header: True)
+            for name, array in payload.items():
+                np.testing.assert_array_equal(arrived[name], array)
+                assert arrived[name].dtype == array.dtype
+                assert arrived[name].flags.aligned
+            assert not arrived["ballast"].flags.owndata
+            assert not arrived["ballast"].flags.writeable
+        finally:
+            os.close(made)
+
+    def test_a_view_outlives_the_growth_of_the_memory(self, descriptor: int) -> None:
+        writer, reader = (frames.SharedMemory(descriptor) for _ in range(2))
+        arrived = []
+        for n in (100_000, 3_000_000):
+            stream = io.BytesIO()
+            frames.write_frame(stream, {}, {"x": np.full(n, 7, np.uint8)}, writer)
+            stream.seek(0)
+            arrived.append(frames.read_frame(stream, reader, borrows=lambda header: True)[1]["x"])
+        assert [x.size for x in arrived] == [100_000, 3_000_000]
+        assert arrived[0].min() == 7
+
+
 class TestLies:
     def frame(self, n: int) -> io.BytesIO:
         text = json.dumps({"arrays": [["x", "|u1", [n]]], "shared": True}).encode()

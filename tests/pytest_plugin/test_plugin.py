@@ -58,6 +58,47 @@ max-slowdown = "90%"
     assert len(list(cases)) == 6
 
 
+def test_each_budget_is_an_item_of_its_own(project: pytest.Pytester) -> None:
+    _policy(
+        project,
+        _DATA
+        + """
+[[models]]
+original = "digits_mlp.onnx"
+
+[limits]
+max-p50 = "10s"
+max-file-size = "1kB"
+""",
+    )
+    result = project.runpytest_subprocess("--junitxml=out.xml")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*max-file-size*", "*FAIL: *file size *at most 1000 B*"])
+
+
+def test_a_limit_on_the_worst_error_is_an_item_of_its_own(project: pytest.Pytester) -> None:
+    _policy(
+        project,
+        _DATA
+        + """
+[[models]]
+original = "digits_mlp.onnx"
+candidate = "digits_mlp.onnx"
+
+[[targets]]
+engine = "new"
+threads = 1
+
+[limits]
+search-inputs = 20
+max-worst-error = 1e-4
+""",
+    )
+    result = project.runpytest_subprocess("-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*worst-case*PASSED*"])
+
+
 def test_a_candidate_that_is_another_model_fails_with_the_outcome_first(
     project: pytest.Pytester,
 ) -> None:
@@ -170,3 +211,84 @@ max-slowdown = "90%"
     result = project.runpytest_subprocess()
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(["verified 1 times"])
+
+
+_CALLABLES = """
+    import numpy as np
+
+    def same_digit(expected, actual):
+        return float(np.argmax(expected["logits"]) == np.argmax(actual["logits"]))
+
+    def near(expected, actual):
+        return 1 - min(1, float(np.abs(expected["logits"] - actual["logits"]).max()))
+
+    def broken(expected, actual):
+        return expected["lgits"].max()
+"""
+
+
+def test_callables_judge_beside_the_limits_of_the_policy(project: pytest.Pytester) -> None:
+    project.makepyfile(
+        _CALLABLES
+        + """
+    def test_same(modelcheck_gate):
+        found = modelcheck_gate("digits_mlp.onnx", "digits_mlp.onnx", data="digits_test.npz",
+                                metrics={same_digit: 0.99, near: 0.9})
+        kinds = {check.kind for check in found.checks}
+        assert {"metric same_digit", "metric near"} <= kinds
+
+    def test_other(modelcheck_gate):
+        modelcheck_gate("digits_mlp.onnx", "digits_resnet.onnx", data="digits_test.npz",
+                        metrics=[near])
+
+    def test_broken(modelcheck_gate):
+        modelcheck_gate("digits_mlp.onnx", "digits_mlp.onnx", data="digits_test.npz",
+                        metrics=[broken])
+    """
+    )
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(passed=1, failed=2)
+    result.stdout.fnmatch_lines_random(
+        ["FAIL: *metric near*", "metric broken: raised KeyError: 'lgits' (sample 0)"]
+    )
+    assert "Traceback" not in result.stdout.str()
+    assert "function.py" not in result.stdout.str()
+
+
+def test_each_declared_metric_is_an_item_of_its_own(project: pytest.Pytester) -> None:
+    policy = """
+[data]
+path = "digits_test.npz"
+
+[[models]]
+original = "digits_mlp.onnx"
+candidate = "digits_mlp.onnx"
+
+[[metrics]]
+kind = "top1"
+min = 0.99
+
+[[metrics]]
+kind = "drop"
+max = 0.001
+"""
+    _policy(project, policy)
+    result = project.runpytest_subprocess("-v")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["INCONCLUSIVE: *metric drop*Give about*"])
+
+
+def test_runs_are_recorded_in_the_root_folder_and_held_to_the_last_release(
+    project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MODELCHECK_LEDGER")
+    models = '[[models]]\noriginal = "digits_mlp.onnx"\n[limits]\nchecks = ["equivalence"]\n'
+    _policy(project, f"{_DATA}{models}")
+    project.runpytest_subprocess().assert_outcomes(passed=1)
+    _policy(project, f"{_DATA}{models}since-last = true\n")
+    project.runpytest_subprocess().assert_outcomes(passed=2)
+    _policy(project, f"{_DATA.replace('40', '50')}{models}since-last = true\n")
+    result = project.runpytest_subprocess()
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["*INCONCLUSIVE: *judged on other data*"])
+    assert (project.path / ".modelcheck" / "ledger.db").is_file()

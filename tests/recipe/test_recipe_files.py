@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from toml_text import toml
 from modelcheck.data import Preprocessing
 from modelcheck.errors import UsageError
 from modelcheck.judge import Limits, parse_limit
+from modelcheck.judge.budgets import KINDS, Budget
+from modelcheck.judge.metrics import MetricSpec
 from modelcheck.recipe import (
     Baseline,
     CheckKind,
@@ -37,10 +40,20 @@ def error_of(text: str) -> UsageError:
     return caught.value
 
 
+def budgets(bounds: tuple[float, ...]) -> tuple[Budget, ...]:
+    return tuple(Budget(key, y) for key, y in zip(KINDS, bounds, strict=True))
+
+
 class TestAccepted:
     def test_every_key_reaches_the_recipe(self) -> None:
         recipe = parse_recipe(toml(COMPLETE), file=FILE)
         folder = Path("/where")
+        top5, boxes = recipe.targets[1].limits.metrics
+        assert top5 == MetricSpec("top5", 0.99, options=(("output", ""),))
+        assert (boxes.kind, boxes.limit) == ("boxes", 0.95)
+        given = {"boxes": "b", "scores": "s", "min_score": 0.4, "iou": 0.5}
+        assert given.items() <= dict(boxes.options).items()
+        metrics = (top5, boxes)
         assert recipe.seed == 42
         assert recipe.file == FILE
         assert recipe.data == DataSettings(
@@ -56,11 +69,20 @@ class TestAccepted:
         )  # fmt: skip
         assert [s.name for s in recipe.steps] == ["quantize-weights", "identity"]
         assert recipe.steps[0].options["per_channel"] is False
+        shared = (0.02, 0.03, 0.04, 30.0, 1.0, float(1 << 30), 2e7)
+        own = (0.01, 0.012, 0.015, 60.0, 0.3, float(200 << 20), 1e7)
         assert recipe.targets == (
             TargetSettings(
                 Target(Device.CPU, Engine.CLASSIC, 2, "/where/cv4/bin/python", True),
                 Limits(
-                    parse_limit("min-sqnr=25"), min_speedup=1.5, max_slowdown=0.2, max_fallback=0.1
+                    parse_limit("min-sqnr=25"),
+                    min_speedup=1.5,
+                    max_slowdown=0.2,
+                    max_fallback=0.1,
+                    budgets=budgets(shared),
+                    search_inputs=200,
+                    max_worst_error=0.3,
+                    metrics=(replace(top5, limit=0.9), boxes),
                 ),
             ),
             TargetSettings(
@@ -70,14 +92,29 @@ class TestAccepted:
                     min_speedup=1.1,
                     max_slowdown=0.03,
                     max_fallback=0.05,
+                    budgets=budgets(own),
+                    search_inputs=50,
+                    max_worst_error=0.4,
+                    metrics=metrics,
                 ),
             ),
             TargetSettings(
                 Target(),
-                Limits(parse_limit("min-agreement=0.9|min-sqnr=20,max-error=0.5"), 1.1, 0.2, 0.1),
+                Limits(
+                    parse_limit("min-agreement=0.9|min-sqnr=20,max-error=0.5"),
+                    1.1,
+                    0.2,
+                    0.1,
+                    budgets(shared),
+                    200,
+                    0.4,
+                    metrics=metrics,
+                ),
             ),
         )
-        assert recipe.judging == Judging(Claim.LOSSY, frozenset(CheckKind), Baseline.BEST, 120.0)
+        assert recipe.judging == Judging(
+            Claim.LOSSY, frozenset(CheckKind), Baseline.BEST, 120.0, True, 0.05
+        )
         assert recipe.models == (
             ModelPair(folder / "net.onnx", Path("/abs/small.onnx")),
             ModelPair(folder / "../a.onnx"),
@@ -209,6 +246,10 @@ class TestRefused:
             ("[limits]\nmax-slowdown = 'a bit'", "[limits], max-slowdown", "not a number"),
             ("[[targets]]\nmin-sqnr = -1", "[[targets]] 1, min-sqnr", "not a positive number"),
             ("[limits]\ntime-budget = 'soon'", "[limits], time-budget", "'soon' is not a time"),
+            ("[limits]\nsearch-inputs = -1", "[limits]", "'search-inputs' must be at least 0"),
+            ("[limits]\nmax-worst-error = 0", "[limits], max-worst-error", "not a positive"),
+            ("[limits]\nsearch-radius = 2", "[limits], search-radius", "2 is not a part"),
+            ("[limits]\nsearch-inputs=0\nmax-worst-error=1", "[limits], search-inputs", "0 inp"),
             ("[limits]\ntime-budget = inf", "[limits]", "must be a finite number"),
             ("[limits]\nlimit = 'min-sqr=5'", "[limits], min-sqr=5", "unknown limit 'min-sqr'"),
             ("[limits]\nany-of = 'min-sqnr=5'", "[limits]", "'any-of' must be a list"),
@@ -300,3 +341,24 @@ class TestFiles:
     def test_a_name_too_long(self, tmp_path: Path) -> None:
         with pytest.raises(UsageError):
             load_recipe(tmp_path / ("x" * 300))
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [
+        ('[limits]\nmax-error = "auto"', "max-error=auto"),
+        ('[limits]\nmax-error = "auto"\nmin-sqnr = 60', "min-sqnr=60,max-error=auto"),
+        ('[limits]\nlimit = "max-error=auto,min-sqnr=60"', "max-error=auto,min-sqnr=60"),
+        ('[[targets]]\nmax-error = "auto"', "max-error=auto"),
+        ('[[targets]]\nmax-error = "0.01"', "max-error=0.01"),
+    ],
+)
+def test_a_max_error_may_be_the_noise_floor(text: str, limit: str) -> None:
+    (target,) = parse_recipe(text, file=Path("a.toml")).targets
+    assert target.limits.equivalence == parse_limit(limit)
+
+
+def test_a_max_error_that_is_no_number_and_not_auto_is_refused() -> None:
+    with pytest.raises(UsageError, match="'atuo' is not a number") as refused:
+        parse_recipe('[limits]\nmax-error = "atuo"', file=Path("a.toml"))
+    assert "auto" in str(refused.value.remedy)

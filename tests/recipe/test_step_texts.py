@@ -11,7 +11,7 @@ from toml_text import options
 
 from modelcheck.errors import UsageError
 from modelcheck.recipe import build_step, parse_step
-from modelcheck.recipe.steps import _parse_options
+from modelcheck.recipe.steps import parse_options
 from modelcheck.transforms import Claim
 
 # Any code point but surrogates; tomllib takes \r\n for \n only inside multi-line strings.
@@ -25,11 +25,11 @@ bare_words = st.text("abcXYZ_019./:*-+?|\\$@!&()~;<>^`%ü", min_size=1, max_size
 class TestOptions:
     @given(tables)
     def test_whatever_toml_can_say_arrives_as_it_was(self, table: dict) -> None:
-        assert _parse_options(options(table)) == table
+        assert parse_options(options(table)) == table
 
     @given(st.dictionaries(st.from_regex(r"[a-z]+", fullmatch=True), bare_words, min_size=1))
     def test_bare_words_are_text_unless_they_are_numbers_or_truths(self, table: dict) -> None:
-        read = _parse_options(",".join(f"{key}={word}" for key, word in table.items()))
+        read = parse_options(",".join(f"{key}={word}" for key, word in table.items()))
         assert read.keys() == table.keys()
         for key, word in table.items():
             value = read[key]
@@ -38,7 +38,7 @@ class TestOptions:
     @given(st.lists(bare_words.filter(lambda w: not w[0].isdigit() and w[0] not in "+-.")))
     def test_a_list_of_bare_words_is_a_list_of_texts(self, words: list[str]) -> None:
         expected = [{"true": True, "false": False}.get(w, w) for w in words]
-        assert _parse_options(f"exclude=[{', '.join(words)}],scheme=qdq") == {
+        assert parse_options(f"exclude=[{', '.join(words)}],scheme=qdq") == {
             "exclude": expected,
             "scheme": "qdq",
         }
@@ -67,7 +67,7 @@ class TestOptions:
         ],
     )
     def test_examples(self, text: str, expected: dict) -> None:
-        assert _parse_options(text) == expected
+        assert parse_options(text) == expected
 
     @pytest.mark.parametrize(
         "text",
@@ -95,14 +95,14 @@ class TestOptions:
     )
     def test_what_cannot_be_read_is_refused_with_an_example(self, text: str) -> None:
         with pytest.raises(UsageError, match="options cannot be read") as caught:
-            _parse_options(text)
+            parse_options(text)
         assert "prune-weights:amount=0.5" in (caught.value.remedy or "")
         assert "line 1" not in caught.value.what  # of a text that the user never wrote
 
     @given(st.text("aAbB=,[]{}\"'\\ :#.5-\n", max_size=40))
     def test_any_text_is_options_or_a_usage_error(self, text: str) -> None:
         try:
-            read = _parse_options(text)
+            read = parse_options(text)
         except UsageError:
             return
         assert isinstance(read, dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from xml.etree import ElementTree
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 from odd_reports import NASTY, renamed
 
 from modelcheck.judge import Blame, Check, Outcome
+from modelcheck.model.patterns import PATTERNS, Finding
 from modelcheck.report import Report
 from modelcheck.report.junit import to_junit
+from modelcheck.verification import KnownFault
 
 names = st.text(st.characters(), max_size=30)  # surrogates and control characters included
 
@@ -39,6 +42,13 @@ def test_a_pass_has_one_case_a_check_and_no_failure(report: Report) -> None:
         str(len(cases)), "0", "0",
     )  # fmt: skip
     assert suite.get("time") == "1.500"
+
+
+def test_the_limit_and_its_noise_floor_stand_in_the_case_of_the_outputs(report: Report) -> None:
+    said = suite_of(report).findtext("testcase[@name='equivalence']/system-out")
+    assert said is not None
+    assert "asked " in said
+    assert "noise floor" in said
 
 
 @given(names, names)
@@ -88,3 +98,17 @@ def test_the_file_is_green_exactly_when_the_verdict_is_a_pass(
     assert suite.get("failures") == str(len(suite.findall("testcase/failure")))
     assert suite.get("tests") == str(len(suite.findall("testcase")))
     assert int(str(suite.get("tests"))) >= 1
+
+
+def test_known_faults_are_told_beside_the_cases(report: Report) -> None:
+    finding = Finding(PATTERNS[0], ("the\x00node",))
+    fault = KnownFault(finding, ("candidate",), PATTERNS[0].engines[0], "")
+    target = dataclasses.replace(report.verification.targets[0], known=(fault,))
+    verification = dataclasses.replace(report.verification, targets=(target,))
+    told = ElementTree.fromstring(
+        to_junit(dataclasses.replace(report, verification=verification)).encode()
+    )
+    text = told.findtext("testsuite/system-out") or ""
+    assert text.startswith("KNOWN wrong on cpu auto")
+    assert PATTERNS[0].remedy in text
+    assert ElementTree.fromstring(to_junit(report).encode()).find("testsuite/system-out") is None

@@ -24,6 +24,7 @@ _MASKS = (
     (r"(OpenCV|onnxruntime|modelcheck) \d+\.\d+\.\d+", r"\1 <version>"),
     (r"\d{4}-\d\d-\d\dT[\d:+]+", "<when>"),
     (r"^WARNING .*\n", ""),
+    (r"^.*: the machine was not quiet: .*\n", ""),
     (r"^[a-z, ]+: \d+( of \d+)?\n", ""),  # progress, which a quick machine has no need to tell
 )
 

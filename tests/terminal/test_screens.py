@@ -49,6 +49,17 @@ def desk(tmp_path: Path) -> Path:
         ("no-threads", ("verify", "digits_mlp.onnx", "--target", "cpu:threads=0")),
         ("unsupported-target", ("verify", "digits_mlp.onnx", "--target", "cuda", "-q")),
         ("nan-limit", ("verify", "digits_mlp.onnx", "--min-sqnr", "nan")),
+        (
+            "metric-that-does-not-fit",
+            ("verify", "digits_mlp.onnx", *DATA, "--metric", "segmentation:min=0.9", "-q"),
+        ),
+        ("unknown-metric", ("verify", "digits_mlp.onnx", "--metric", "bxes:min=0.9")),
+        (
+            "metrics-of-the-task",
+            ("verify", "digits_mlp.onnx", "digits_mlp.onnx", *DATA, "--target", "cpu:new",
+             "--checks", "equivalence", "--metric", "top1:min=0.99", "--metric", "kl:max=0.01",
+             "--metric", "drop:max=0.1%"),
+        ),
         ("check-report-without-report", ("check-report", "digits_mlp.onnx")),
         ("verify-alone", ("verify", "digits_mlp.onnx", *DATA, "-q", "--target", "cpu:new")),
         (

@@ -174,7 +174,7 @@ KINDS = {
     "grouped": lambda net: net.conv("x", 8, 16, group=4),
     "depthwise": lambda net: net.conv("x", 8, 8, group=8),
     "strided": lambda net: net.conv("x", 8, 6, strides=[2, 2]),
-    "asymmetric": lambda net: net.conv("x", 8, 6, pads=[0, 1, 1, 0]),
+    "asymmetric": lambda net: net.conv("x", 8, 6, pads=[0, 1, 2, 1]),
     "auto_pad": lambda net: net.op("Conv", ["x", net.weight(6, 8, 3, 3)], auto_pad="SAME_UPPER"),
     "dilated": lambda net: net.conv("x", 8, 6, dilations=[2, 2], pads=[2] * 4),
     "transposed": lambda net: net.op(
@@ -206,11 +206,11 @@ def test_every_kind_of_convolution(quantizer, runner: Runner, kind, scheme):
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("rank", [1, 3])
 def test_convolutions_along_one_and_three_axes(quantizer, runner: Runner, rank, scheme):
-    net = Net("n", 4, *[6] * rank)
+    net = Net("n", 4, *[8] * rank)
     inputs = ["x", net.weight(8, 4, *[3] * rank), net.weight(8)]
     y = net.op("Relu", [net.op("Conv", inputs, pads=[1] * 2 * rank)])
-    original = net.model(y, "n", 8, *[6] * rank)
-    samples = images(0, 1, 4, *[6] * rank)
+    original = net.model(y, "n", 8, *[8] * rank)
+    samples = images(0, 1, 4, *[8] * rank)
     quantized = quantizer(original, samples, scheme=scheme)
     assert not quantized.left_alone
     expected = runner.onnxruntime(original, samples[0])
@@ -245,15 +245,15 @@ def test_products_that_int8_cannot_say_are_left_alone_and_named(quantizer):
 
 
 def test_layers_that_share_a_weight_share_its_int8(quantizer, runner: Runner):
-    net = Net("n", 4, 6, 6)
+    net = Net("n", 4, 8, 8)
     shared = net.weight(4, 4, 3, 3)
     y = net.op("Conv", [net.op("Conv", ["x", shared], pads=[1] * 4), shared], pads=[1] * 4)
-    original = net.model(y, "n", 4, 6, 6)
-    quantized = quantizer(original, images(0, 1, 4, 6, 6))
+    original = net.model(y, "n", 4, 8, 8)
+    quantized = quantizer(original, images(0, 1, 4, 8, 8))
     int8 = [name for name in quantized.model.weights if name.endswith(".int8")]
     assert int8 == ["w0.int8"]
     assert "w0" not in quantized.model.weights
-    x = images(0, 1, 4, 6, 6)[0]
+    x = images(0, 1, 4, 8, 8)[0]
     expected = runner.onnxruntime(original, x)
     assert worst_sqnr_db(expected, runner.onnxruntime(quantized.model, x)) >= 30
 
@@ -314,12 +314,12 @@ def test_a_float16_model_keeps_its_inputs_and_outputs(quantizer, runner: Runner)
 
 
 def test_the_last_results_leave_unrounded_unless_asked(quantizer):
-    net = Net("n", 3, 6, 6)
+    net = Net("n", 3, 8, 8)
     y = net.conv(net.op("Relu", [net.conv("x", 3, 4)]), 4, 4)
-    original = net.model(y, "n", 4, 6, 6)
+    original = net.model(y, "n", 4, 8, 8)
     makers = {}
     for round_last in (False, True):
-        quantized = quantizer(original, images(0, 1, 3, 6, 6), round_last=round_last)
+        quantized = quantizer(original, images(0, 1, 3, 8, 8), round_last=round_last)
         makers[round_last] = quantized.model.graph.outputs[0].producer().op_type
     assert makers == {False: "Conv", True: "DequantizeLinear"}
 

@@ -54,8 +54,20 @@ def _grouped() -> Model:
 
 def _depthwise() -> Model:
     net = Net(1, 8, 7, 7)
-    y = net.conv(net.op("Tanh", [net.conv("x", 8, 8, group=8)]), 8, 4)
-    return net.model(y, 1, 4, 7, 7)
+    y = net.conv(net.op("Tanh", [net.conv("x", 8, 8, group=8)]), 8, 32)
+    return net.model(y, 1, 32, 7, 7)
+
+
+def _pointwise() -> Model:
+    net = Net(1, 8, 7, 7)
+    y = net.conv(net.op("Tanh", [net.conv("x", 8, 32, 1)]), 32, 32)
+    return net.model(y, 1, 32, 7, 7)
+
+
+def _small_map() -> Model:
+    net = Net(1, 8, 7, 7)
+    y = net.conv(net.op("Tanh", [net.conv("x", 8, 8)]), 8, 32)
+    return net.model(y, 1, 32, 7, 7)
 
 
 def _sigmoid() -> Model:
@@ -74,6 +86,8 @@ def _pooled() -> Model:
 FAULTS: dict[str, Callable[[], Model]] = {
     "grouped": _grouped,
     "depthwise": _depthwise,
+    "pointwise": _pointwise,
+    "small map": _small_map,
     "sigmoid": _sigmoid,
     "pooled": _pooled,
 }
@@ -108,7 +122,7 @@ def test_sparing_has_a_reason(quantizer, runner: Runner, name, scheme):
 
 
 def test_layers_that_are_spared_are_named(quantizer):
-    for name in ("grouped", "depthwise"):
+    for name in ("grouped", "depthwise", "pointwise", "small map"):
         for scheme in SCHEMES:
             left = quantizer(FAULTS[name](), images(0, *_shape(name)), scheme=scheme).left_alone
             assert list(left) == ["conv0"]

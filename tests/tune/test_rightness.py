@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from modelcheck.data import Sample
-from modelcheck.judge import NoiseFloor, Outcome
+from modelcheck.judge import NoiseFloor, Outcome, Variation
 from modelcheck.model import load
 from modelcheck.targets import Target
 from modelcheck.targets.pool import Difference, PoolRun
@@ -77,7 +77,7 @@ def test_an_error_that_rounding_may_explain_is_held_to_the_noise_floor(
 ) -> None:
     def floors(kept: object) -> Iterator[NoiseFloor]:
         assert largest is not None
-        yield NoiseFloor(1, largest, 9, permutable=True)
+        yield NoiseFloor((Variation("test", "new", {"logits": largest}, {"logits": largest}),), 9)
 
     check = judge_outputs(
         expected, Setting(Target()), run_of(expected, 1, factor=1.0005), None,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
+from verifying import EQUIVALENCE, average, conv, judged, model
 
 from modelcheck.data import from_arrays, open_samples
 from modelcheck.errors import InvalidInput
@@ -17,55 +16,13 @@ from modelcheck.judge import Blame, Limits, Outcome, parse_limit
 from modelcheck.model import Model, load
 from modelcheck.model.saving import write_private
 from modelcheck.process import ChildLimits, Workspace
-from modelcheck.recipe import Baseline, CheckKind, Judging, TargetSettings
+from modelcheck.recipe import Baseline, Judging, TargetSettings
 from modelcheck.targets import Target, TargetSession
 from modelcheck.transforms import Claim, prune_weights
-from modelcheck.verification import Plan, Progressed, Verification, Verified, verify
+from modelcheck.verification import Plan, Progressed, verify
 from modelcheck.verification.lane import Files, Lane
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
-EQUIVALENCE = Judging(checks=frozenset({CheckKind.EQUIVALENCE}))
-
-
-def judged(original: Model, candidate: Model | None, **changes: object) -> Verification:
-    samples = changes.pop("samples", None) or open_samples(None, original.signature, count=16)
-    targets = changes.pop("targets", ("cpu:new", "cpu:classic"))
-    settings = tuple(
-        t if isinstance(t, TargetSettings) else TargetSettings(Target.parse(t)) for t in targets
-    )  # type: ignore[attr-defined]
-    plan = Plan(original, candidate, samples, settings, judging=EQUIVALENCE)  # type: ignore[arg-type]
-    events = list(verify(replace(plan, **changes)))  # type: ignore[arg-type]
-    assert isinstance(events[-1], Verified)
-    return events[-1].result
-
-
-def model(
-    nodes: list[onnx.NodeProto], shape: list[object], weights: dict[str, np.ndarray], **kw: object
-) -> Model:
-    graph = helper.make_graph(
-        nodes, "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, kw.get("out"))],
-        initializer=[numpy_helper.from_array(v, k) for k, v in weights.items()],
-    )  # fmt: skip
-    opset = [helper.make_opsetid("", int(kw.get("opset", 17)))]  # type: ignore[arg-type]
-    return Model.from_proto(helper.make_model(graph, opset_imports=opset, ir_version=8))
-
-
-def conv(then: list[onnx.NodeProto], *, scale: float = 1.0, seed: int = 0) -> Model:
-    """A convolution, then some nodes from 'c' to 'y'."""
-    w = np.random.default_rng(seed).standard_normal((4, 3, 3, 3)).astype(np.float32) * scale
-    first = helper.make_node("Conv", ["x", "w"], ["c"], name="conv", pads=[1, 1, 1, 1])
-    return model([first, *then], [1, 3, 8, 8], {"w": w}, out=[1, 4, 8, 8])
-
-
-def average(*, include_pad: bool) -> list[onnx.NodeProto]:
-    return [
-        helper.make_node(
-            "AveragePool", ["c"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], strides=[1, 1],
-            count_include_pad=int(include_pad),
-        )
-    ]  # fmt: skip
 
 
 def test_a_model_equals_itself_on_every_engine() -> None:

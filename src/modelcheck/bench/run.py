@@ -9,7 +9,8 @@ from modelcheck.bench.measuring import Entry, measure_all
 from modelcheck.bench.plan import Bench, BenchPlan, Row
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
-from modelcheck.verification import Event, Progressed, StageStarted
+from modelcheck.verification import Event, Foreseen, Progressed, StageStarted
+from modelcheck.verification.known import faults_of, findings
 
 _PERCENT = 100
 
@@ -40,6 +41,7 @@ def bench(
         for done, entry in enumerate(entries, start=1):
             entry.admit()
             emit(Progressed(done))
+            _foresee(entry.row(), emit)
         before_measuring([entry.row() for entry in entries])
         emit(StageStarted("measuring", _PERCENT))
         measure_all(entries, plan, lambda part: emit(Progressed(round(_PERCENT * part))))
@@ -47,3 +49,15 @@ def bench(
         subject.model.check_unchanged()
     rows = tuple(entry.row() for entry in entries)
     return Bench(plan, rows, time.monotonic() - start_s)
+
+
+def _foresee(row: Row, emit: Callable[[Event], None]) -> None:
+    """Say what is known to go wrong, or to be slow, with a model where it runs."""
+    if row.opencv is None:
+        return
+    model = row.subject.model
+    shapes = {name: array.shape for name, array in row.subject.samples[0].items()}
+    models = {model.name: (findings(model, shapes), row.placement)}
+    for fault in faults_of(row.target, row.opencv, models):
+        if fault.foreseeable:
+            emit(Foreseen(row.target.name, fault))

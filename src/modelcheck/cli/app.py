@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import sys
@@ -13,9 +14,20 @@ from typing import Annotated
 
 import typer
 
-from modelcheck.cli import apply, bench, check_report, inspect, targets, transforms, tune, verify
+from modelcheck.cli import (
+    apply,
+    bench,
+    check_report,
+    diagnose,
+    history,
+    inspect,
+    targets,
+    transforms,
+    tune,
+    verify,
+)
 from modelcheck.cli.options import grouped
-from modelcheck.errors import ModelcheckError, printable
+from modelcheck.errors import ModelcheckError, OutOfMemory, UsageError, printable
 
 app = typer.Typer(
     name="modelcheck",
@@ -29,11 +41,13 @@ app = typer.Typer(
 _COMMANDS: dict[str, tuple[Callable[..., int], str]] = {
     "apply": (grouped(apply.apply), "Optimize a model; write it only if it passes."),
     "verify": (grouped(verify.verify), "Judge a pair of models, or one by itself."),
+    "diagnose": (grouped(diagnose.diagnose), "Which layer it is, and the smallest repro."),
     "tune": (grouped(tune.tune), "How this machine runs a model fastest, proven."),
     "bench": (grouped(bench.bench), "What models cost where they run, side by side."),
     "targets": (targets.targets, "Where models can run here, and why not elsewhere."),
     "inspect": (inspect.inspect, "What is in a model, and what engines get wrong."),
     "transforms": (transforms.transforms, "What can be applied, with options."),
+    "history": (history.history, "Earlier verdicts, and what changed since the last pass."),
     "check-report": (check_report.check_report, "Is this the model that passed?"),
 }
 for _name, (_command, _summary) in _COMMANDS.items():
@@ -60,20 +74,22 @@ def run(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         return int(app(arguments, standalone_mode=False) or 0)
-    except ModelcheckError as error:
-        return _say(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _say("interrupted; nothing was written", 130)
     except BrokenPipeError:
         return 1
     except typer.TyperException as error:
-        return _usage_error(error, arguments)
-    except typer.Abort:
-        return _say("interrupted; nothing was written", 130)
+        if not arguments:  # the message is the help page
+            print(error.format_message())
+            return 2
+        failure = _usage_error(error, arguments)
+    except ModelcheckError as error:
+        failure = error
+    except (KeyboardInterrupt, typer.Abort):
+        failure = _Interrupted("interrupted; nothing was written")
     except MemoryError:
-        return _say("this process ran out of memory; nothing was written", 6)
+        failure = OutOfMemory("this process ran out of memory; nothing was written")
     except Exception as error:
-        return _internal_error(error)
+        failure = _internal_error(error)
+    return _say(failure, as_json="--json" in arguments)
 
 
 def _leave(signum: int, frame: object) -> None:
@@ -81,28 +97,38 @@ def _leave(signum: int, frame: object) -> None:
     raise SystemExit(128 + signum)
 
 
-def _say(message: str, code: int) -> int:
-    lines = (printable(line, limit=2000) for line in message.split("\n"))
+class _Interrupted(ModelcheckError):
+    """Ctrl-C."""
+
+    exit_code = 130
+
+
+def _say(error: ModelcheckError, *, as_json: bool) -> int:
+    """The message on stderr; for programs that read stdout as JSON, an object there."""
+    if as_json:
+        document = {
+            "schema": "modelcheck.error/1",
+            "exit_code": error.exit_code,
+            "error": {"where": error.where, "what": error.what, "remedy": error.remedy},
+        }
+        print(json.dumps(document, indent=1))
+    lines = (printable(line, limit=2000) for line in str(error).split("\n"))
     print("modelcheck: " + "\n".join(lines), file=sys.stderr)
-    return code
+    return error.exit_code
 
 
-def _internal_error(error: Exception) -> int:
+def _internal_error(error: Exception) -> ModelcheckError:
     """A fault of ours: where it happened, and how to see all of it."""
     if os.environ.get("MODELCHECK_TRACEBACK"):
         raise error
     *_, frame = traceback.extract_tb(error.__traceback__)
-    return _say(
-        f"internal error: {type(error).__name__}: {error}\n"
-        f"  in {Path(frame.filename).name}, line {frame.lineno}. Please report it, with what "
+    return ModelcheckError(
+        f"internal error: {type(error).__name__}: {error}",
+        remedy=f"in {Path(frame.filename).name}, line {frame.lineno}. Please report it, with what "
         "MODELCHECK_TRACEBACK=1 shows.",
-        ModelcheckError.exit_code,
     )
 
 
-def _usage_error(error: typer.TyperException, arguments: list[str]) -> int:
-    if not arguments:  # the message is the help page
-        print(error.format_message())
-        return 2
+def _usage_error(error: typer.TyperException, arguments: list[str]) -> ModelcheckError:
     command = f"modelcheck {arguments[0]}" if arguments[0] in _COMMANDS else "modelcheck"
-    return _say(f"{error.format_message()}\n  `{command} --help` says what there is.", 2)
+    return UsageError(error.format_message(), remedy=f"`{command} --help` says what there is.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelcheck.cli.options import DataOptions, ImageOptions, LimitOptions, RunOptions
+from modelcheck.cli.search_options import SearchOptions, with_search
 
 if TYPE_CHECKING:
     from modelcheck.recipe import Recipe
@@ -39,6 +40,7 @@ def apply(
     data: DataOptions,
     images: ImageOptions,
     limits: LimitOptions,
+    search: SearchOptions,
     run: RunOptions,
 ) -> int:
     """Apply optimization transforms to MODEL.
@@ -66,8 +68,11 @@ def apply(
         from modelcheck.report import report_beside, save_report
 
         asked = overridden(_recipe(recipe, transform), data, images, limits, run)
+        asked = with_search(asked, search)
         _refuse_blind(asked, verify)
         screen = Screen(run)
+        if verify:
+            screen.open_ledger("apply", output.name, asked)
         check_output(output, [model], force=force)
         stack.enter_context(output_lock(output))
         progress = stack.enter_context(ProgressDisplay(quiet=run.quiet))
@@ -84,8 +89,9 @@ def apply(
             screen.unverified(made, output)
             return 0
         result = gate.judge(
-            inputs, made.model, made.claim, asked, limits=bounds, emit=progress.show
-        )
+            inputs, made.model, made.claim, asked,
+            limits=bounds, bands=screen.bands(original), emit=progress.show,
+        )  # fmt: skip
         report = screen.make_report(result, inputs.data, asked, start_s, made)
         if passed := report.outcome is Outcome.PASS:
             save(made.model, output)

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 _DATA, _IMAGES, _LIMITS, _RUN = "Data", "Images", "Targets and limits", "Run"
+_BUDGETS = "Budgets of speed and size"
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,11 @@ class EquivalenceOptions:
         float | None, typer.Option(help="Least SQNR in dB.", rich_help_panel=_LIMITS)
     ] = None
     max_error: Annotated[
-        float | None,
-        typer.Option(
-            help="Largest error as a part of the output's scale.", rich_help_panel=_LIMITS
-        ),
-    ] = None
+        str | None,
+        typer.Option(metavar="FRACTION|auto", help="Largest error as a part of the output's scale; "
+                     "auto: the model's own noise floor, as claim exact has it.",
+                     rich_help_panel=_LIMITS),
+    ] = None  # fmt: skip
     limit: Annotated[
         str | None,
         typer.Option(metavar="EXPR", help="E.g. 'min-agreement=0.99|min-sqnr=25' (any of).",
@@ -125,6 +126,12 @@ class EquivalenceOptions:
 
 @dataclass(frozen=True)
 class LimitOptions(EquivalenceOptions):
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KIND:OPTIONS", help="A metric of the task, e.g. 'top5:min=0.99' or "
+                     "'boxes:boxes=b,scores=s,min=0.95'; may be repeated (docs/metrics.md).",
+                     rich_help_panel=_LIMITS),
+    ] = None  # fmt: skip
     min_speedup: Annotated[
         float | None,
         typer.Option(
@@ -140,6 +147,46 @@ class LimitOptions(EquivalenceOptions):
         typer.Option(metavar="20%", help="Largest part of the MACs that may fall back to the CPU.",
                      rich_help_panel=_LIMITS),
     ] = None  # fmt: skip
+    max_p50: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="10ms", help="Half of all calls take at most this.", rich_help_panel=_BUDGETS
+        ),
+    ] = None
+    max_p90: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="12ms", help="90 % of all calls take at most this.", rich_help_panel=_BUDGETS
+        ),
+    ] = None
+    max_p99: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="15ms", help="99 % of all calls take at most this.", rich_help_panel=_BUDGETS
+        ),
+    ] = None
+    min_throughput: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="60/s", help="At least so many samples a second.", rich_help_panel=_BUDGETS
+        ),
+    ] = None
+    max_first_inference: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="300ms", help="The first call of a fresh process.", rich_help_panel=_BUDGETS
+        ),
+    ] = None
+    max_peak_memory: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="200MiB", help="Of a fresh process, with OpenCV.", rich_help_panel=_BUDGETS
+        ),
+    ] = None
+    max_file_size: Annotated[
+        list[str] | None,
+        typer.Option(metavar="10MiB", help="Of the model as one file.", rich_help_panel=_BUDGETS),
+    ] = None
     checks: Annotated[
         str | None,
         typer.Option(metavar="equivalence,speed", help="What is judged.", rich_help_panel=_LIMITS),
@@ -151,8 +198,13 @@ class LimitOptions(EquivalenceOptions):
     ] = None  # fmt: skip
     time_budget: Annotated[
         str | None,
-        typer.Option(metavar="60s", help="Longest time for timing one target.",
+        typer.Option(metavar="60s", help="Longest time for timing one target, all its limits.",
                      rich_help_panel=_LIMITS),
+    ] = None  # fmt: skip
+    since_last: Annotated[
+        bool | None,
+        typer.Option("--since-last/--no-since-last", help="Fail what is worse than the last "
+                     "release on this class of machine.", rich_help_panel=_LIMITS),
     ] = None  # fmt: skip
 
 
@@ -184,6 +236,14 @@ class RunOptions(ProcessOptions):
         typer.Option(help="Save a report: .json, or .xml for JUnit; may be repeated.",
                      rich_help_panel=_RUN),
     ] = None  # fmt: skip
+    ledger: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Where runs are recorded, if not .modelcheck/ledger.db.",
+                     rich_help_panel=_RUN),
+    ] = None  # fmt: skip
+    no_ledger: Annotated[
+        bool, typer.Option("--no-ledger", help="Record nothing.", rich_help_panel=_RUN)
+    ] = False
 
 
 def grouped(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from modelcheck.process import Closing
 
 if TYPE_CHECKING:
-    from modelcheck.verification import Event
+    from modelcheck.verification import Event, Foreseen
 
 _LINE_EVERY_S = 10.0
 
@@ -43,7 +43,7 @@ class ProgressDisplay(Closing):
 
     def show(self, event: Event) -> None:
         """Consume one event."""
-        from modelcheck.verification import Progressed, StageStarted
+        from modelcheck.verification import Foreseen, Progressed, StageStarted
 
         if self._quiet:
             return
@@ -52,6 +52,8 @@ class ProgressDisplay(Closing):
             self._begin()
         elif isinstance(event, Progressed):
             self._advance(event.done)
+        elif isinstance(event, Foreseen):
+            self._foretell(event)
 
     def close(self) -> None:
         """Take the bar off the screen."""
@@ -75,6 +77,14 @@ class ProgressDisplay(Closing):
             self._said_s = time.monotonic()
             of = "" if self._total is None else f" of {self._total}"
             print(f"{self._stage}: {done}{of}", file=sys.stderr, flush=True)
+
+    def _foretell(self, event: Foreseen) -> None:
+        fault = event.fault
+        text = f"KNOWN {fault.finding.pattern.severity} on {event.target}: {fault.describe()}"
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
     def __enter__(self) -> Self:
         if self._bar is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from enum import Enum
 from typing import TypeVar
 
@@ -11,6 +11,8 @@ from modelcheck.cli.options import DataOptions, ImageOptions, LimitOptions, RunO
 from modelcheck.data import Preprocessing
 from modelcheck.errors import UsageError, did_you_mean
 from modelcheck.judge import EquivalenceLimit, Limits, limit_of, parse_fraction, parse_limit
+from modelcheck.judge.budgets import declared_budgets, overlaid
+from modelcheck.judge.metrics import overlaid_metrics
 from modelcheck.process import ChildLimits
 from modelcheck.recipe import (
     Baseline,
@@ -20,6 +22,7 @@ from modelcheck.recipe import (
     Recipe,
     TargetSettings,
     parse_duration,
+    parse_metric,
 )
 from modelcheck.targets import Target
 from modelcheck.transforms import Claim
@@ -92,10 +95,13 @@ def _targets(
         targets = tuple(TargetSettings(Target.parse(t), shared) for t in limits.target)
     equivalence = _equivalence(limits)
     slowdown, fallback = limits.max_slowdown, limits.max_fallback
+    metrics = tuple(map(parse_metric, limits.metric or ()))
+    budgets = declared_budgets(asdict(limits))
     return tuple(
         replace(
             t,
-            limits=Limits(
+            limits=replace(
+                t.limits,
                 equivalence=equivalence or t.limits.equivalence,
                 min_speedup=t.limits.min_speedup
                 if limits.min_speedup is None
@@ -106,6 +112,8 @@ def _targets(
                 max_fallback=t.limits.max_fallback
                 if fallback is None
                 else parse_fraction(fallback, key="--max-fallback"),
+                metrics=overlaid_metrics(t.limits.metrics, metrics),
+                budgets=overlaid(t.limits.budgets, budgets),
             ),
         )
         for t in targets
@@ -142,6 +150,8 @@ def _judging(judging: Judging, limits: LimitOptions) -> Judging:
     if limits.time_budget is not None:
         seconds = parse_duration(limits.time_budget, key="--time-budget")
         judging = replace(judging, time_budget_s=seconds)
+    if limits.since_last is not None:
+        judging = replace(judging, since_last=limits.since_last)
     return judging
 
 

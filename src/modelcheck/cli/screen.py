@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from modelcheck.data import SplitSamples
+    from modelcheck.judge.absolute import Band
+    from modelcheck.ledger.book import Book, Earlier
+    from modelcheck.ledger.recording import Occasion
+    from modelcheck.model import Model
     from modelcheck.recipe import Candidate, Recipe
     from modelcheck.report import Report
     from modelcheck.verification import Verification
@@ -32,6 +37,7 @@ class Screen:
         from modelcheck.report import check_report_path
 
         self._run = run
+        self._recorded: tuple[Book, Occasion] | None = None
         for path in run.report or ():
             check_report_path(path)
 
@@ -45,6 +51,25 @@ class Screen:
         )
         return " ".join([*wishes, shlex.join(words)])
 
+    def open_ledger(self, kind: str, model: str, recipe: Recipe) -> None:
+        """Have this run recorded, as one that shall release `model`; before the work begins."""
+        from modelcheck.errors import UsageError
+        from modelcheck.ledger import ledger_path
+        from modelcheck.ledger.book import Book
+        from modelcheck.ledger.recording import Occasion
+
+        if self._run.no_ledger and self._run.ledger is not None:
+            raise UsageError(
+                "--ledger and --no-ledger exclude each other", remedy="Leave one of them out."
+            )
+        path = None if self._run.no_ledger else ledger_path(self._run.ledger)
+        book = Book.open(path, since_last=recipe.judging.since_last)
+        self._recorded = book, Occasion(kind, model, self.command(recipe.seed), recipe.steps)
+
+    def bands(self, original: Model) -> Mapping[str, Band]:
+        """What the ledger knows of the original's latencies here, by target."""
+        return {} if self._recorded is None else self._recorded[0].bands(original)
+
     def make_report(
         self,
         result: Verification,
@@ -53,9 +78,13 @@ class Screen:
         start_s: float,
         steps: Candidate | None = None,
     ) -> Report:
-        """The report of a run that began at `start_s`."""
+        """The report of a run that began at `start_s`, with what the ledger says."""
         from modelcheck.report import make_report
 
+        earlier: Earlier = {}
+        if self._recorded is not None:
+            book, occasion = self._recorded
+            result, earlier = book.review(result, occasion)
         return make_report(
             result,
             steps=steps,
@@ -63,13 +92,15 @@ class Screen:
             recipe=recipe,
             command=self.command(recipe.seed),
             seconds=time.monotonic() - start_s,
+            earlier=earlier,
         )
 
     def report(self, report: Report, fate: str) -> None:
-        """Show the report, and save it where asked."""
+        """Record the run, show the report, and save it where asked."""
         from modelcheck.report import save_report, to_text
         from modelcheck.report.terminal import print_findings, print_report, print_verdict
 
+        self._record(report)
         for path in self._run.report or ():
             save_report(report, path)
         if self._run.json:
@@ -81,10 +112,21 @@ class Screen:
         print_findings(report, screen)
         print_verdict(report, screen, fate)
 
+    def _record(self, report: Report) -> None:
+        from modelcheck.errors import printable
+
+        if self._recorded is None:
+            return
+        book, occasion = self._recorded
+        book.keep(report.verification, occasion)
+        for warning in book.warnings:
+            for line in warning.split("\n"):
+                print(f"modelcheck: {printable(line, limit=2000)}", file=sys.stderr)
+
     def unverified(self, made: Candidate, output: Path) -> None:
         """After apply without --verify."""
         from modelcheck.errors import printable
-        from modelcheck.report.terminal import print_steps
+        from modelcheck.report.models import print_steps
 
         screen = console()
         if not self._run.quiet:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from modelcheck.cli.options import DataOptions, ImageOptions, LimitOptions, RunOptions
+from modelcheck.cli.search_options import SearchOptions, with_search
 
 
 def verify(
@@ -29,6 +30,7 @@ def verify(
     data: DataOptions,
     images: ImageOptions,
     limits: LimitOptions,
+    search: SearchOptions,
     run: RunOptions,
 ) -> int:
     """Does CANDIDATE do what ORIGINAL does, on every target? Does ORIGINAL run rightly at all?"""
@@ -48,6 +50,8 @@ def verify(
         screen = Screen(run)
         asked, ignored = gate.without_steps(asked)
         asked = with_claim(overridden(asked, data, images, limits, run), claim)
+        asked = with_search(asked, search)
+        screen.open_ledger("verify", (candidate or original).name, asked)
         with ProgressDisplay(quiet=run.quiet) as progress:
             first = gate.load_model(original)
             second = None if candidate is None else gate.load_model(candidate, candidate=True)
@@ -58,6 +62,7 @@ def verify(
                 gate.default_claim(asked, alone=second is None),
                 asked,
                 limits=child_limits(run),
+                bands=screen.bands(first),
                 emit=progress.show,
             )
             report = screen.make_report(result, inputs.data, asked, start_s)

@@ -17,9 +17,13 @@ from modelcheck.judge.comparison import (
 from modelcheck.judge.equivalence import (
     EquivalenceCase,
     EquivalenceEvidence,
+    describe_noise,
+    hopeless_limit,
     judge_equivalence,
     needs_noise_floor,
+    wants_noise_floor,
 )
+from modelcheck.judge.input_score import InputScore, Measured, Scales, measure
 from modelcheck.judge.limits import (
     CLAIMS,
     EquivalenceLimit,
@@ -30,7 +34,7 @@ from modelcheck.judge.limits import (
     parse_fraction,
     parse_limit,
 )
-from modelcheck.judge.noise import NoiseFloor, lower_bound
+from modelcheck.judge.noise import NoiseFloor, Variation, lower_bound
 from modelcheck.judge.outcome import Blame, Check, Outcome, exit_code, gravest, overall
 from modelcheck.judge.sequential import Block, SequentialTest, interval, ready
 from modelcheck.judge.speed import (
@@ -39,6 +43,13 @@ from modelcheck.judge.speed import (
     judge_speed,
     measure_speed,
     speed_decided,
+)
+from modelcheck.judge.worst_case import (
+    Flips,
+    FoundInput,
+    WorstCaseEvidence,
+    describe_search,
+    judge_worst_case,
 )
 
 __all__ = [
@@ -53,26 +64,38 @@ __all__ = [
     "EquivalenceCase",
     "EquivalenceEvidence",
     "EquivalenceLimit",
+    "Flips",
+    "FoundInput",
+    "InputScore",
     "Limits",
+    "Measured",
     "NoiseFloor",
     "Outcome",
     "OutputComparison",
     "OutputEvidence",
+    "Scales",
     "SequentialTest",
     "SpeedCase",
     "SpeedEvidence",
     "Term",
+    "Variation",
+    "WorstCaseEvidence",
     "clopper_pearson",
     "default_limit",
+    "describe_noise",
+    "describe_search",
     "exit_code",
     "gravest",
     "highest_provable",
+    "hopeless_limit",
     "interval",
     "is_class_scores",
     "judge_equivalence",
     "judge_speed",
+    "judge_worst_case",
     "limit_of",
     "lower_bound",
+    "measure",
     "measure_speed",
     "needs_noise_floor",
     "overall",
@@ -81,4 +104,5 @@ __all__ = [
     "ready",
     "samples_needed",
     "speed_decided",
+    "wants_noise_floor",
 ]

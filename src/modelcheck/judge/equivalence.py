@@ -16,11 +16,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from modelcheck import units
+from modelcheck.errors import printable
 from modelcheck.judge.agreement import AgreementEvidence
 from modelcheck.judge.comparison import ComparisonEvidence
 from modelcheck.judge.findings import Finding, View, judge_outputs, structural_fault
 from modelcheck.judge.limits import EquivalenceLimit, default_limit
-from modelcheck.judge.noise import LARGEST_LIMIT, NoiseFloor, lower_bound
+from modelcheck.judge.noise import (
+    LARGEST_LIMIT,
+    LOOSEST,
+    Bounds,
+    NoiseFloor,
+    describe_lower_bound,
+    lower_bound,
+    strictest,
+)
 from modelcheck.judge.outcome import Blame, Check, Outcome, gravest
 from modelcheck.judge.tightest import tightest_limits
 from modelcheck.judge.wording import equivalence_message
@@ -41,9 +51,11 @@ class EquivalenceCase:
     total: ComparisonEvidence
     judged_samples: int  # distinct samples, however many runs each had
     limit: EquivalenceLimit | None = None  # None: the default of the claim
+    judged_by_metrics: frozenset[str] = frozenset()  # outputs that need no default
     target_agreement: Mapping[str, AgreementEvidence] = field(default_factory=dict)
     total_agreement: Mapping[str, AgreementEvidence] = field(default_factory=dict)
     noise_floor: NoiseFloor | None = None  # None: not measured
+    two_engines: ComparisonEvidence | None = None  # the candidate there and in another engine
     reduction_length: int = 1  # K, for the lower bound while nothing is measured
     synthetic: bool = False
     optional: bool = False
@@ -52,7 +64,21 @@ class EquivalenceCase:
     @property
     def effective_limit(self) -> EquivalenceLimit:
         """The declared limit, or the default of the claim."""
-        return self.limit or default_limit(self.claim, half_floats=self.half_floats)
+        limit = self.limit or default_limit(self.claim)
+        return limit.on_half_floats() if self.half_floats else limit
+
+    @property
+    def exact(self) -> bool:
+        """Whether the candidate may only round: claimed, or asked for by max-error=auto."""
+        return self.claim == "exact" or self.effective_limit.exact
+
+    @property
+    def exempt(self) -> frozenset[str]:
+        """The outputs of which only shape, dtype and finiteness are judged here.
+
+        A declared metric takes the place of a default, on the outputs that it looks at.
+        """
+        return frozenset() if self.limit or self.claim == "exact" else self.judged_by_metrics
 
     @property
     def alone(self) -> bool:
@@ -73,6 +99,9 @@ class EquivalenceEvidence:
     target_agreement: Mapping[str, AgreementEvidence]
     total_agreement: Mapping[str, AgreementEvidence]
     noise_floor: NoiseFloor | None
+    noise_limit: float  # what rounding alone explains of the noisiest output, scale-relative
+    noise: str  # the same in words, with where it comes from
+    two_engines: ComparisonEvidence | None
     repairs_target: bool
     synthetic: bool
     judged_samples: int
@@ -92,13 +121,14 @@ def judge_equivalence(case: EquivalenceCase) -> Check:
     tightest = tightest_limits(
         total=case.total,
         target_drift=case.target_drift,
-        transform_drift=case.transform_drift if case.claim == "exact" else None,
+        transform_drift=case.transform_drift if case.exact else None,
         agreement=case.total_agreement,
         samples=case.judged_samples,
     )
+    floor = case.noise_floor
     evidence = EquivalenceEvidence(
         claim=case.claim,
-        limit=case.effective_limit.describe(),
+        limit=_asked(case),
         tightest=tightest,
         target_drift=case.target_drift,
         transform_drift=case.transform_drift,
@@ -106,6 +136,9 @@ def judge_equivalence(case: EquivalenceCase) -> Check:
         target_agreement=dict(case.target_agreement),
         total_agreement=dict(case.total_agreement),
         noise_floor=case.noise_floor,
+        noise_limit=lower_bound(case.reduction_length) if floor is None else floor.limit,
+        noise=describe_noise(case),
+        two_engines=case.two_engines,
         repairs_target=decision.repairs_target,
         synthetic=case.synthetic,
         judged_samples=case.judged_samples,
@@ -124,6 +157,18 @@ def judge_equivalence(case: EquivalenceCase) -> Check:
     )
 
 
+def _asked(case: EquivalenceCase) -> str:
+    """The limit, and which outputs are left to declared metrics."""
+    names = [output.name for output in case.total.outputs]
+    left = [name for name in names if name in case.exempt]
+    if not left:
+        return case.effective_limit.describe()
+    by_metrics = "the declared metrics"
+    if len(left) == len(names):
+        return by_metrics
+    return f"{by_metrics}; of the other outputs {case.effective_limit.describe()}"
+
+
 def needs_noise_floor(case: EquivalenceCase) -> bool:
     """Whether measuring the noise floor can change the verdict; measuring costs many runs.
 
@@ -132,9 +177,39 @@ def needs_noise_floor(case: EquivalenceCase) -> bool:
     """
     if case.noise_floor is not None:
         return False
-    strictest = _decide_at(case, lower_bound(case.reduction_length))
-    loosest = _decide_at(case, LARGEST_LIMIT)
-    return (strictest.outcome, strictest.blame) != (loosest.outcome, loosest.blame)
+    strict = _decide_at(case, strictest(case.reduction_length))
+    loose = _decide_at(case, LOOSEST)
+    return (strict.outcome, strict.blame) != (loose.outcome, loose.blame)
+
+
+def wants_noise_floor(case: EquivalenceCase) -> bool:
+    """Whether the floor decides, or tells why a declared max-error that small was missed."""
+    declared = case.effective_limit.largest_error()
+    if needs_noise_floor(case):
+        return True
+    small = declared is not None and declared < LARGEST_LIMIT and case.noise_floor is None
+    return small and _decide(case).outcome is Outcome.FAIL
+
+
+def hopeless_limit(case: EquivalenceCase) -> float | None:
+    """A declared max-error below what rounding alone explains, as far as that is known."""
+    declared = case.effective_limit.largest_error()
+    floor = case.noise_floor
+    known = lower_bound(case.reduction_length) if floor is None else floor.limit
+    return declared if declared is not None and declared < known else None
+
+
+def describe_noise(case: EquivalenceCase) -> str:
+    """What rounding alone explains, and how that is known."""
+    if case.two_engines is not None and case.two_engines.outputs:
+        worst = min(case.two_engines.outputs, key=lambda output: output.sqnr_db)
+        return (
+            f"two engines at this precision lie {units.decibels(worst.sqnr_db)} apart (the "
+            f"candidate in onnxruntime and here, output '{printable(worst.name, limit=60)}')"
+        )
+    if case.noise_floor is not None:
+        return case.noise_floor.describe()
+    return describe_lower_bound(case.reduction_length, "no more was needed to decide")
 
 
 def _decide(case: EquivalenceCase) -> _Decision:
@@ -145,15 +220,11 @@ def _decide(case: EquivalenceCase) -> _Decision:
             "Let the noise floor be measured, or declare max-error",
         )
         return _Decision(Outcome.INCONCLUSIVE, Blame.NONE, (unmeasured,))
-    if case.noise_floor is not None:
-        return _decide_at(case, case.noise_floor.limit)
-    return _decide_at(case, lower_bound(case.reduction_length))
+    return _decide_at(case, case.noise_floor or strictest(case.reduction_length))
 
 
-def _decide_at(case: EquivalenceCase, noise_limit: float) -> _Decision:
-    decision = (
-        _lack_of_evidence(case) or _structural_faults(case) or _by_the_limits(case, noise_limit)
-    )
+def _decide_at(case: EquivalenceCase, noise: NoiseFloor | Bounds) -> _Decision:
+    decision = _lack_of_evidence(case) or _structural_faults(case) or _by_the_limits(case, noise)
     if decision.outcome is not Outcome.PASS:
         return decision
     return _doubts(case) or decision
@@ -190,14 +261,18 @@ def _structural_faults(case: EquivalenceCase) -> _Decision | None:
     return _Decision(Outcome.FAIL, blame, tuple(faults)) if faults else None
 
 
-def _by_the_limits(case: EquivalenceCase, noise_limit: float) -> _Decision:
+def _by_the_limits(case: EquivalenceCase, noise: NoiseFloor | Bounds) -> _Decision:
     limit = case.effective_limit
     samples = case.judged_samples
-    original = View(case.target_drift, case.target_agreement, samples, noise_limit)
+    agreed = case.target_agreement
+    original = View(case.target_drift, agreed, samples, noise, exempt=case.exempt)
     target_fails = gravest(f.outcome for f in judge_outputs(limit, original)) is Outcome.FAIL
     # From a wrong original, the way to a right candidate is long: only the total counts then.
-    moved = case.transform_drift if case.claim == "exact" and not target_fails else None
-    candidate = View(case.total, case.total_agreement, samples, noise_limit, moved)
+    moved = None if target_fails else case.transform_drift
+    exact = case.claim == "exact"
+    candidate = View(
+        case.total, case.total_agreement, samples, noise, moved, exact, exempt=case.exempt
+    )
     findings = judge_outputs(limit, candidate)
     outcome = gravest(f.outcome for f in findings)
     if outcome is Outcome.PASS:
@@ -220,7 +295,7 @@ def _doubts(case: EquivalenceCase) -> _Decision | None:
         for output in case.total.outputs
         if output.expected_non_finite
     ]
-    if case.synthetic and case.claim != "exact":
+    if case.synthetic and not case.exact:
         doubts.append(
             Finding(
                 Outcome.INCONCLUSIVE,

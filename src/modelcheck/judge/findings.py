@@ -7,12 +7,13 @@ outputs by the gravest. In this order: FAIL, INCONCLUSIVE, PASS.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from modelcheck import units
 from modelcheck.judge.agreement import AgreementEvidence, samples_needed
 from modelcheck.judge.comparison import ComparisonEvidence, OutputEvidence
 from modelcheck.judge.limits import MAX_ERROR, MIN_AGREEMENT, MIN_SQNR, EquivalenceLimit, Term
+from modelcheck.judge.noise import Bounds, NoiseFloor
 from modelcheck.judge.outcome import Outcome, gravest, mildest
 
 SQNR_SAMPLES = 16  # fewer say little about a mean over inputs (GATE.md)
@@ -26,15 +27,18 @@ _LEAST_VARIATION_DB = 6.0
 class View:
     """What one judgement looks at.
 
-    `transform` is given where the drift from the original there counts too (claim exact);
-    `noise_limit` is the error that rounding alone explains.
+    `transform` is the drift from the original there, None where the original is wrong; a declared
+    max-error holds for it too where `exact` is claimed. `noise` is what rounding alone explains.
+    `exempt` are the outputs that a declared metric judges.
     """
 
     comparison: ComparisonEvidence
     agreement: Mapping[str, AgreementEvidence]
     samples: int
-    noise_limit: float
+    noise: NoiseFloor | Bounds
     transform: ComparisonEvidence | None = None
+    exact: bool = False
+    exempt: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,10 @@ class Finding:
     text: str
     remedy: str = ""
     output: str = ""
+
+
+_DECLARE_AUTO = "Declare max-error=auto for the noise floor, or a larger number"
+_NOT_COMPARED = Finding(Outcome.INCONCLUSIVE, "not compared with the original there")
 
 
 def judge_outputs(limit: EquivalenceLimit, view: View) -> tuple[Finding, ...]:
@@ -69,6 +77,11 @@ def error_of(output: OutputEvidence) -> float:
     return output.scale_relative_max if output.scale > 0 else output.max_abs
 
 
+def noise_of(output: OutputEvidence) -> float:
+    """The root mean square error as a part of the signal's; 0 where the reference is all zero."""
+    return 10 ** (-output.sqnr_db / 20) if output.scale > 0 else 0.0
+
+
 def sqnr_holds(output: OutputEvidence, limit_db: float) -> bool:
     """SQNR >= limit; where the reference is all zero, max abs within the same (as of scale 1)."""
     if output.scale > 0:
@@ -79,6 +92,8 @@ def sqnr_holds(output: OutputEvidence, limit_db: float) -> bool:
 def _judge_output(limit: EquivalenceLimit, view: View, output: OutputEvidence) -> Finding:
     if (fault := structural_fault(output)) is not None:
         return Finding(Outcome.FAIL, fault, output=output.name)
+    if output.name in view.exempt:
+        return Finding(Outcome.PASS, "judged by the declared metric", output=output.name)
     alternatives = []
     for all_of in limit.any_of:
         judged = [_judge_term(term, view, output) for term in all_of]
@@ -117,21 +132,43 @@ def _judge_term(term: Term, view: View, output: OutputEvidence) -> Finding | Non
     if term.kind == MIN_SQNR:
         return _judge_sqnr(term, view, output)
     if term.kind == MAX_ERROR:
-        return _judge_error(view, output, term.value, term.value)
-    return _judge_error(view, output, max(view.noise_limit, term.value), view.noise_limit)
+        return _judge_error(view, output, term.value)
+    return _judge_noise(view, output, term.value)
 
 
-def _judge_error(
-    view: View, output: OutputEvidence, limit: float, transform_limit: float
-) -> Finding:
+def _judge_error(view: View, output: OutputEvidence, limit: float) -> Finding:
     """Both the error from the reference and, where it counts, that from the original there."""
     findings = [_error_finding("max error", output, limit)]
+    if view.exact and view.transform is not None:
+        moved = view.transform.output(output.name)
+        if moved is None:
+            return _NOT_COMPARED
+        findings.insert(0, _error_finding("max error from the original there", moved, limit))
+    found = _combine(findings, gravest, " and ")
+    floor = view.noise.limit_of(output.name)
+    if found.outcome is Outcome.FAIL and limit < floor:
+        text = f"{found.text}, a limit below the noise floor {units.scientific(floor)}"
+        remedy = _DECLARE_AUTO if error_of(output) <= floor else ""
+        return replace(found, text=text, remedy=remedy)
+    return found
+
+
+def _judge_noise(view: View, output: OutputEvidence, from_reference: float) -> Finding:
+    """No more than rounding apart from the original there, by the largest error and by the mean."""
+    allowed = view.noise.limit_of(output.name)
+    findings = [_error_finding("max error", output, max(allowed, from_reference))]
     if view.transform is not None:
         moved = view.transform.output(output.name)
         if moved is None:
-            return Finding(Outcome.INCONCLUSIVE, "not compared with the original there")
-        drift = _error_finding("max error from the original there", moved, transform_limit)
-        findings.insert(0, drift)
+            return _NOT_COMPARED
+        findings.insert(0, _error_finding("max error from the original there", moved, allowed))
+        noise, most = noise_of(moved), view.noise.noise_limit_of(output.name)
+        if noise > most:
+            text = (
+                f"noise from the original there {units.scientific(noise)} of the signal "
+                f"> {units.scientific(most)}"
+            )
+            findings.append(Finding(Outcome.FAIL, text))
     return _combine(findings, gravest, " and ")
 
 

@@ -65,9 +65,9 @@ class SequentialTest:
         if self.decision is not None or not may_decide:
             return
         trials = self._wins + self._losses
-        if self._wins >= _wins_needed(trials, self._alpha):
+        if self._wins >= wins_needed(trials, self._alpha):
             self.decision = "pass"
-        elif self._losses >= _wins_needed(trials, self._beta):
+        elif self._losses >= wins_needed(trials, self._beta):
             self.decision = "fail"
 
 
@@ -86,9 +86,9 @@ def interval(
         insort(ordered, d)
         if n < first:
             continue
-        if (k := _wins_needed(n, alpha)) <= n:
+        if (k := wins_needed(n, alpha)) <= n:
             low = max(low, ordered[n - k])
-        if (k := _wins_needed(n, alpha if beta is None else beta)) <= n:
+        if (k := wins_needed(n, alpha if beta is None else beta)) <= n:
             high = min(high, ordered[k - 1])
     # A machine whose ratio moved for good can reject every X; then show the whole stretch.
     return math.exp(min(low, high)), math.exp(max(low, high))
@@ -115,25 +115,33 @@ def ready(blocks: Iterable[Block], workers: int) -> bool:
 
 
 @cache
-def _wins_table(level: float) -> list[int]:
-    """Fewest sufficient wins by number of trials; grown on demand by `_wins_needed`."""
+def _wins_table(level: float, share: float, lambdas: tuple[float, ...]) -> list[int]:
+    """Fewest sufficient wins by number of trials; grown on demand by `wins_needed`."""
     return [1]  # of no trials, none suffices
 
 
-def _wins_needed(trials: int, level: float) -> int:
+def wins_needed(
+    trials: int, level: float, share: float = 0.5, lambdas: tuple[float, ...] = _LAMBDAS
+) -> int:
     """The fewest wins of so many trials that reject at `level`; trials + 1 where none do.
 
-    One more trial needs the same number of wins or one more, which makes a table cheap.
+    What they reject is that a trial is won with probability `share` at most. One more trial
+    needs the same number of wins or one more, which makes a table cheap.
     """
-    table = _wins_table(level)
+    table = _wins_table(level, share, lambdas)
     while len(table) <= trials:
         wins, losses = table[-1], len(table) - table[-1]
-        table.append(wins if _log_wealth(wins, losses) >= -math.log(level) else wins + 1)
+        enough = _log_wealth(wins, losses, share, lambdas) >= -math.log(level)
+        table.append(wins if enough else wins + 1)
     return table[trials]
 
 
-def _log_wealth(wins: int, losses: int) -> float:
-    """log mean over lambda of (1 + lambda)^wins (1 - lambda)^losses."""
-    logs = [wins * math.log1p(x) + losses * math.log1p(-x) for x in _LAMBDAS]
+def _log_wealth(wins: int, losses: int, share: float, lambdas: tuple[float, ...]) -> float:
+    """log mean over lambda of (1 + lambda (1 - q) / q)^wins (1 - lambda)^losses, q the share.
+
+    A fair bet at the share: q lambda (1 - q) / q = (1 - q) lambda. At a half, as above.
+    """
+    odds = (1 - share) / share
+    logs = [wins * math.log1p(odds * x) + losses * math.log1p(-x) for x in lambdas]
     largest = max(logs)
     return largest + math.log(sum(math.exp(x - largest) for x in logs) / len(logs))

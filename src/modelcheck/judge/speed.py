@@ -9,6 +9,7 @@ from statistics import median
 from typing import Literal
 
 from modelcheck import units
+from modelcheck.judge.fitness import Fitness, Surroundings, p90, spread_and_drift
 from modelcheck.judge.outcome import Blame, Check, Outcome
 from modelcheck.judge.sequential import (
     ALPHA,
@@ -22,11 +23,6 @@ from modelcheck.judge.sequential import (
     interval,
 )
 
-# Signs of a machine that does other work: they change no verdict, and explain an undecided one.
-_NOISY_P90 = 1.3  # the original's p90 over its median
-_NOISY_DRIFT = 0.1  # how far the original's median moved from the first half to the second
-_NOISY_CPU_WALL = 0.8  # a single thread that computes all the time has 1
-
 
 @dataclass(frozen=True, slots=True)
 class SpeedCase:
@@ -39,6 +35,7 @@ class SpeedCase:
     checks: int = 1  # speed checks in this run: FAIL is corrected for their number
     stopped: Literal["decided", "time", "blocks"] = "decided"
     cpu_wall_ratio: float | None = None
+    surroundings: Surroundings = Surroundings()
     note: str | None = None  # such as 'the original is faster on the classic engine'
     optional: bool = False
 
@@ -60,6 +57,7 @@ class SpeedEvidence:
     cpu_wall_ratio: float | None
     required: float | None
     noisy: bool
+    fitness: Fitness  # of the machine: it changes no verdict on a ratio, and explains it
     note: str | None
 
 
@@ -89,27 +87,23 @@ def measure_speed(case: SpeedCase) -> SpeedEvidence | None:
     )
     original = [t for block in case.blocks for t in block.original_s]
     candidate = [t for block in case.blocks for t in block.candidate_s]
-    half = len(original) // 2
-    drift = median(original[half:]) / median(original[:half]) - 1
-    noisy = (
-        _p90(original) > _NOISY_P90 * median(original)
-        or abs(drift) > _NOISY_DRIFT
-        or (case.cpu_wall_ratio is not None and case.cpu_wall_ratio < _NOISY_CPU_WALL)
-    )
+    spread, drift = spread_and_drift(original)
+    fitness = Fitness(case.cpu_wall_ratio, spread, drift, case.surroundings)
     return SpeedEvidence(
         ratio=math.exp(median(ds)),
         low=low,
         high=high,
         original_latency_s=median(original),
         candidate_latency_s=median(candidate),
-        original_p90_s=_p90(original),
-        candidate_p90_s=_p90(candidate),
+        original_p90_s=p90(original),
+        candidate_p90_s=p90(candidate),
         original_drift=drift,
         blocks=len(case.blocks),
         workers=len({block.worker for block in case.blocks}),
         cpu_wall_ratio=case.cpu_wall_ratio,
         required=case.required,
-        noisy=noisy,
+        noisy=fitness.disturbed,
+        fitness=fitness,
         note=case.note,
     )
 
@@ -157,7 +151,7 @@ def _message(
     }.get(outcome, f"{reading} does not decide whether it is at least {wanted}{_cap(case)}")
     sentences = [f"{case.target}: {what}", _remedy(case, outcome, evidence)]
     if evidence.noisy:
-        sentences.append("The machine was busy: the original's own times moved")
+        sentences.append(f"The machine was busy: {'; '.join(evidence.fitness.reasons)}")
     if case.note:
         sentences.append(case.note.removesuffix("."))
     return " ".join(f"{sentence}." for sentence in sentences)
@@ -176,7 +170,7 @@ def _remedy(case: SpeedCase, outcome: Outcome, evidence: SpeedEvidence) -> str:
         )
     if outcome is Outcome.INCONCLUSIVE:
         known = _capitalized(passing) if evidence.low > 0 else "No ratio would pass yet"
-        return f"{known}; otherwise allow more time, or use a quieter machine"
+        return f"{known}. {evidence.fitness.remedy}"
     if outcome is Outcome.PASS:
         return _capitalized(passing)
     return f"Use steps that pay on this target, or lower the requirement: {passing}"
@@ -189,8 +183,3 @@ def _capitalized(text: str) -> str:
 def _rounded_down(ratio: float) -> str:
     """Two digits on the passing side: 1.048 -> '1.04x'."""
     return units.ratio(math.floor(ratio * 100) / 100)
-
-
-def _p90(times_s: Sequence[float]) -> float:
-    """The smallest time that at least nine in ten do not exceed."""
-    return sorted(times_s)[math.ceil(0.9 * len(times_s)) - 1]

@@ -31,7 +31,7 @@ def equivalence_message(
     others = len({finding.output for finding in causes if finding.output}) - 1
     if others > 0 and outcome is not Outcome.PASS:
         what += f" (and {units.plural(others, 'other output')})"
-    remark = _remark(outcome, blame, evidence)
+    remark = _remark(outcome, Blame.NONE if told.remedy else blame, evidence)
     remedy = told.remedy or _remedy(outcome, blame, evidence)
     return " ".join(f"{part}." for part in (f"{where}: {what}", remark, remedy) if part)
 
@@ -70,8 +70,8 @@ def _remark(outcome: Outcome, blame: Blame, evidence: EquivalenceEvidence) -> st
         remarks.append("The candidate repairs the target: the original there is beyond the limit")
     if outcome is Outcome.FAIL and blame is Blame.TARGET:
         remarks.append("The original itself is wrong on this target")
-    if evidence.noise_floor is not None and evidence.claim == "exact":
-        remarks.append(_capitalized(evidence.noise_floor.describe()))
+    if evidence.noise_floor is not None:
+        remarks.append(_capitalized(evidence.noise))
     if outcome is Outcome.PASS and evidence.synthetic:
         remarks.append("Judged on synthetic inputs")
     if outcome is Outcome.PASS and any(o.dtype_mismatch for o in evidence.total.outputs):

@@ -10,6 +10,7 @@ as long for an image, as the kernel copies it twice, page by page.
 """
 
 import json
+import math
 import mmap
 import os
 import struct
@@ -72,7 +73,7 @@ class SharedMemory:
     def _mapped(self, protection):
         size = os.fstat(self._descriptor).st_size
         if self._map is None or len(self._map) < size:
-            self.close()
+            self._map = None  # unmapped with the last array that lies in it
             self._map = mmap.mmap(self._descriptor, size, prot=protection)
         return memoryview(self._map)
 
@@ -103,9 +104,11 @@ def write_frame(stream, header, arrays=None, shared=None):
     stream.flush()
 
 
-def read_frame(stream, shared=None):
+def read_frame(stream, shared=None, borrows=None):
     """Read one frame: (header, {name: array}). The arrays own their memory.
 
+    Where `borrows(header)` holds they may be read-only views of the shared memory instead, and are
+    good until the next frame arrives.
     Raises Closed at the end of the stream, FrameError for whatever is no frame, and MemoryError
     for an array that does not fit.
     """
@@ -115,8 +118,11 @@ def read_frame(stream, shared=None):
     text = bytes(_read(stream, length))
     try:
         header = json.loads(text.decode("utf-8", "surrogatepass"))
-        arrays = {str(name): _empty(*layout) for name, *layout in header.pop("arrays")}
+        table = header.pop("arrays")
         is_shared = header.pop("shared", False)
+        if is_shared and borrows is not None and borrows(header):
+            return header, _borrowed(shared, table)
+        arrays = {str(name): _empty(*layout) for name, *layout in table}
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError) as error:
         raise FrameError("header %r: %s" % (text[:80], error)) from None
     except RecursionError:
@@ -131,20 +137,42 @@ def read_frame(stream, shared=None):
 
 
 def _copy_shared(shared, views):
-    if shared is None:
-        raise FrameError("there is no shared memory")
-    with shared.content(sum(map(len, views))) as content:
+    with _content(shared, sum(map(len, views))) as content:
         begin = 0
         for view in views:
             view[:] = content[begin : begin + len(view)]
             begin += len(view)
 
 
+def _borrowed(shared, table):
+    """The arrays where they lie: a copy of an image takes 0.1 ms."""
+    layouts = [(str(name), _dtype(text), tuple(shape)) for name, text, shape in table]
+    counts = [math.prod(shape) for _, _, shape in layouts]
+    n_bytes = sum(n * dtype.itemsize for n, (_, dtype, _) in zip(counts, layouts))
+    content = _content(shared, n_bytes)
+    arrays, begin = {}, 0
+    for n, (name, dtype, shape) in zip(counts, layouts):
+        array = np.frombuffer(content, dtype, n, begin).reshape(shape)
+        arrays[name] = array if array.flags.aligned else array.copy()
+        begin += n * dtype.itemsize
+    return arrays
+
+
+def _content(shared, n_bytes):
+    if shared is None:
+        raise FrameError("there is no shared memory")
+    return shared.content(n_bytes)
+
+
 def _empty(dtype_text, shape):
-    dtype = np.dtype(dtype_text)
+    return np.empty(tuple(shape), _dtype(dtype_text))
+
+
+def _dtype(text):
+    dtype = np.dtype(text)
     if dtype.kind not in _KINDS:
-        raise ValueError("an array of %s" % dtype_text)
-    return np.empty(tuple(shape), dtype)
+        raise ValueError("an array of %s" % text)
+    return dtype
 
 
 def _read(stream, n):

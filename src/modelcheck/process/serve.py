@@ -14,7 +14,7 @@ _PR_SET_PDEATHSIG = 1
 _MAX_FILE_BYTES = 256 << 20  # far more than a worker writes; native code can print for ever
 
 
-def serve(frames, handlers, ahead=()):
+def serve(frames, handlers, ahead=(), borrowing=()):
     """Answer requests from stdin until it closes. `handlers` maps an op to f(header, arrays).
 
     A handler returns (fields, arrays). An exception becomes an answer with its type and text, so
@@ -22,6 +22,8 @@ def serve(frames, handlers, ahead=()):
     file or a wrapper may print to fd 1 and 2, which both go to the log: answers go to the pipe
     whose number is the fourth argument. The fifth and sixth, where they are given, are shared
     memory for the arrays of requests and answers.
+
+    The operations in `borrowing` may be given views of the shared memory: they keep no array.
 
     The functions in `ahead` import what requests will need, one after the other, as long as no
     request waits. What fails there fails again when it is needed, and is told then.
@@ -43,7 +45,9 @@ def serve(frames, handlers, ahead=()):
             prepare()
     while True:
         try:
-            header, arrays = frames.read_frame(requests, asked)
+            header, arrays = frames.read_frame(
+                requests, asked, borrows=lambda header: header.get("op") in borrowing
+            )
         except frames.Closed:
             return
         try:

@@ -1,6 +1,7 @@
 """Recipes: what to do to a model and what to ask of the result, from TOML and command line."""
 
 from modelcheck.recipe.loading import load_recipe, parse_duration, parse_recipe
+from modelcheck.recipe.metrics import parse_metric
 from modelcheck.recipe.settings import (
     Baseline,
     CheckKind,
@@ -26,6 +27,7 @@ __all__ = [
     "build_step",
     "load_recipe",
     "parse_duration",
+    "parse_metric",
     "parse_recipe",
     "parse_step",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 import tomllib
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +10,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from modelcheck import units
 from modelcheck.data import Preprocessing
 from modelcheck.errors import ModelcheckError, UsageError, printable
 from modelcheck.judge import EquivalenceLimit, Limits, limit_of, parse_fraction, parse_limit
+from modelcheck.judge.budgets import declared_budgets, overlaid
+from modelcheck.judge.metrics import overlaid_metrics
 from modelcheck.recipe import schema
 from modelcheck.recipe.findings import usage_error
+from modelcheck.recipe.metrics import build_metrics
 from modelcheck.recipe.settings import DataSettings, Judging, ModelPair, Recipe, TargetSettings
 from modelcheck.recipe.steps import build_step
 from modelcheck.targets import Target
 from modelcheck.transforms import Transform
 
 _MAX_BYTES = 1 << 20
-_UNITS_S = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+# A time budget without a unit is in seconds; in a latency, 'm' would be a slip for 'ms'.
+_UNITS_S = {**units.SECONDS, "m": 60.0, "": 1.0}
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -50,9 +54,8 @@ def parse_recipe(text: str, *, file: Path) -> Recipe:
 
 def parse_duration(text: float | str, *, key: str) -> float:
     """60, '90s', '2min' -> seconds; positive."""
-    match = re.fullmatch(r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*(ms|s|min|m|h)?\s*", str(text))
     try:
-        seconds = float(match[1]) * _UNITS_S[match[2] or "s"] if match else 0.0
+        seconds = units.quantity(str(text), _UNITS_S)
     except ValueError:
         seconds = 0.0
     if not (math.isfinite(seconds) and seconds > 0):
@@ -75,6 +78,13 @@ def limits_of(table: schema.LimitKeys, inherited: Limits = Limits()) -> Limits: 
         min_speedup=inherited.min_speedup if table.min_speedup is None else table.min_speedup,
         max_slowdown=inherited.max_slowdown if slowdown is None else slowdown,
         max_fallback=inherited.max_fallback if fallback is None else fallback,
+        budgets=overlaid(inherited.budgets, declared_budgets(table.model_dump())),
+        search_inputs=inherited.search_inputs
+        if table.search_inputs is None
+        else table.search_inputs,
+        max_worst_error=inherited.max_worst_error
+        if table.max_worst_error is None
+        else table.max_worst_error,
     )
 
 
@@ -96,10 +106,9 @@ def _read(path: Path) -> str:
 def _recipe(parsed: schema.RecipeFile, file: Path) -> Recipe:
     folder = file.parent
     shared = _at("[limits]", lambda: limits_of(parsed.limits))
+    shared = replace(shared, metrics=build_metrics(parsed.metrics))
     targets = tuple(
-        _at(
-            f"[[targets]] {i}", lambda t=t: TargetSettings(_target(t, folder), limits_of(t, shared))
-        )
+        _at(f"[[targets]] {i}", lambda t=t: _target_settings(t, shared, folder))
         for i, t in enumerate(parsed.targets, start=1)
     )
     return Recipe(
@@ -140,6 +149,12 @@ def _step(number: int, table: dict[str, Any]) -> Transform:
     return transform
 
 
+def _target_settings(table: schema.TargetTable, shared: Limits, folder: Path) -> TargetSettings:
+    limits = limits_of(table, shared)
+    metrics = overlaid_metrics(shared.metrics, build_metrics(table.metrics))
+    return TargetSettings(_target(table, folder), replace(limits, metrics=metrics))
+
+
 def _target(table: schema.TargetTable, folder: Path) -> Target:
     python = table.python
     if python is not None and "/" in python:
@@ -168,7 +183,7 @@ def _data(table: schema.DataTable, folder: Path) -> DataSettings:
 
 
 def _judging(table: schema.LimitsTable) -> Judging:
-    judging = Judging(claim=table.claim)
+    judging = Judging(claim=table.claim, since_last=table.since_last)
     if table.checks is not None:
         judging = replace(judging, checks=frozenset(table.checks))
     if table.baseline is not None:
@@ -176,6 +191,8 @@ def _judging(table: schema.LimitsTable) -> Judging:
     if table.time_budget is not None:
         seconds = parse_duration(table.time_budget, key="time-budget")
         judging = replace(judging, time_budget_s=seconds)
+    if table.search_radius is not None:
+        judging = replace(judging, search_radius=table.search_radius)
     return judging
 
 

@@ -4,7 +4,10 @@
     [[steps]]   transform, and its options
     [[targets]] device, engine, threads, python, optional, and limits of its own
     [limits]    min-agreement, min-sqnr, max-error, limit, min-speedup, max-slowdown,
-                max-fallback, claim, checks, baseline, time-budget
+                max-fallback, max-p50, max-p90, max-p99, min-throughput, max-first-inference,
+                max-peak-memory, max-file-size, search-inputs, max-worst-error, claim,
+                checks, baseline, time-budget, since-last, search-radius
+    [[metrics]] kind, min or max, and its options; of one target: [[targets.metrics]]
     [[models]]  original, candidate            (in *.modelcheck.toml)
     seed
 
@@ -75,12 +78,22 @@ class LimitKeys(Table):
 
     min_agreement: Number | str | None = None
     min_sqnr: Number | None = None
-    max_error: Number | None = None
+    max_error: Number | str | None = None
     limit: str | None = None
     any_of: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     min_speedup: Number | None = None
     max_slowdown: Number | str | None = None
     max_fallback: Number | str | None = None
+    # With their units: '15ms', '60/s', '200MiB' (judge.budgets). A bare number is told to have one.
+    max_p50: Number | str | None = None
+    max_p90: Number | str | None = None
+    max_p99: Number | str | None = None
+    min_throughput: Number | str | None = None
+    max_first_inference: Number | str | None = None
+    max_peak_memory: Number | str | None = None
+    max_file_size: Number | str | None = None
+    search_inputs: Size | None = None
+    max_worst_error: Number | None = None
 
 
 class LimitsTable(LimitKeys):
@@ -88,6 +101,8 @@ class LimitsTable(LimitKeys):
     checks: Annotated[tuple[CheckKind, ...], Field(min_length=1)] | None = None
     baseline: Baseline | None = None
     time_budget: Number | str | None = None
+    since_last: Flag = False
+    search_radius: Number | None = None
 
 
 class TargetTable(LimitKeys):
@@ -96,6 +111,7 @@ class TargetTable(LimitKeys):
     threads: Annotated[int, Field(strict=True, ge=1, le=1024)] | None = None
     python: str | None = None
     optional: Flag = False
+    metrics: tuple[dict[str, Any], ...] = ()
 
 
 class ModelsTable(Table):
@@ -111,4 +127,5 @@ class RecipeFile(Table):
     steps: tuple[dict[str, Any], ...] = ()
     targets: tuple[TargetTable, ...] = ()
     limits: LimitsTable = LimitsTable()
+    metrics: tuple[dict[str, Any], ...] = ()
     models: tuple[ModelsTable, ...] = ()

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from modelcheck.data import Preprocessing
+from modelcheck.errors import UsageError
 from modelcheck.judge import Limits
 from modelcheck.targets import Target
 from modelcheck.transforms import Claim, Transform
@@ -55,12 +56,25 @@ class ModelPair:
 
 @dataclass(frozen=True, slots=True)
 class Judging:
-    """What is judged, and how long it may take. `checks` None: what has a limit."""
+    """What is judged, and how long it may take. `checks` None: what has a limit.
+
+    `since_last`: nothing may be worse than in the last release that the ledger knows.
+    """
 
     claim: Claim | None = None
     checks: frozenset[CheckKind] | None = None
     baseline: Baseline = Baseline.SAME
     time_budget_s: float = 60.0
+    since_last: bool = False
+    search_radius: float = 0.1  # of an input's range: how far from a sample worst inputs may be
+
+    def __post_init__(self) -> None:
+        if not 0 < self.search_radius <= 1:
+            raise UsageError(
+                f"{self.search_radius:g} is not a part of the range, above 0 and at most 1.",
+                where="search-radius",
+                remedy="Write for example 0.1.",
+            )
 
     @property
     def equivalence(self) -> bool:

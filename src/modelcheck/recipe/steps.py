@@ -85,7 +85,7 @@ def parse_step(text: str) -> Transform:
     """
     name, _, options = text.partition(":")
     try:
-        return build_step(name.strip(), _parse_options(options))
+        return build_step(name.strip(), parse_options(options))
     except ModelcheckError as error:
         raise error.at(f"-t '{printable(text, 200)}'") from None
 
@@ -134,7 +134,10 @@ def apply_steps(
     return Candidate(original, model, tuple(steps))
 
 
-def _parse_options(options: str) -> dict[str, Any]:
+def parse_options(
+    options: str, example: str = "-t 'prune-weights:amount=0.5,scope=global'"
+) -> dict[str, Any]:
+    """'amount=0.5,scope=global' -> a table; raises UsageError with the example."""
     if not options.strip():
         return {}
     try:
@@ -145,7 +148,7 @@ def _parse_options(options: str) -> dict[str, Any]:
         reason = re.sub(r" \(at .*\)$", "", str(error))  # a place in a text the user never saw
         raise UsageError(
             f"its options cannot be read: {reason}",
-            remedy="Write name=value pairs, as in -t 'prune-weights:amount=0.5,scope=global'.",
+            remedy=f"Write name=value pairs, as in {example}.",
         ) from None
     table: dict[str, Any] = tables["x"]
     return table

@@ -40,6 +40,16 @@ def with_ranges(model: Model, names: Sequence[str]) -> Model:
     return _unchecked(edited, model)
 
 
+def with_shapes(model: Model, names: Sequence[str]) -> tuple[Model, list[str]]:
+    """The model with the shapes of these tensors as its only outputs, and their names as such."""
+    edited = model.edit()
+    values = _values(edited.graph, names)
+    edited.graph.outputs.clear()
+    outputs = [_append(edited.graph, "Shape", v, f"shape:{i}") for i, v in enumerate(values)]
+    edited.graph.outputs.extend(outputs)
+    return _unchecked(edited, model), [str(output.name) for output in outputs]
+
+
 def _append(graph: ir.Graph, op: str, value: ir.Value, name: str, **attributes: int) -> ir.Value:
     node = ir.node(op, [value], attributes)
     node.outputs[0].name = name

@@ -221,4 +221,4 @@ if __name__ == "__main__":
     sessions = Sessions()
     operations = ("check", "shapes", "load", "run", "observe", "observed", "unload")
     handlers = {name: getattr(sessions, name) for name in operations}
-    serve.serve(frames, handlers, [_import_onnx, _import_onnxruntime])
+    serve.serve(frames, handlers, [_import_onnx, _import_onnxruntime], ["run", "observe"])

@@ -9,20 +9,24 @@ import platform
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from modelcheck.data import SplitSamples
 from modelcheck.judge import Outcome, exit_code
+from modelcheck.judge.absolute import BudgetEvidence
+from modelcheck.judge.budgets import is_speed
+from modelcheck.judge.metrics import MetricEvidence
 from modelcheck.model import Model, wire
 from modelcheck.process.machine import processor
 from modelcheck.recipe import Candidate, CheckKind, Recipe, Step
-from modelcheck.verification import TargetResult, Verification
+from modelcheck.verification import KnownFault, TargetResult, Verification
 
 SCHEMA = "modelcheck.report/1"
 _LIBRARIES = ("onnx", "onnx-ir", "onnxruntime", "numpy", "scipy")
@@ -52,6 +56,8 @@ class Report:
     command: str
     created: str
     seconds: float
+    # For each target, how often this pair was judged there before, by outcome.
+    earlier: Mapping[str, Mapping[Outcome, int]] = field(default_factory=dict)
 
     @property
     def outcome(self) -> Outcome:
@@ -66,7 +72,7 @@ class Report:
         """The kinds of checks that this run judged."""
         kinds = {check.kind for check in self.verification.checks}
         judged = [CheckKind.EQUIVALENCE] if self.verification.judges_equivalence else []
-        return tuple(judged + ([CheckKind.SPEED] if CheckKind.SPEED in kinds else []))
+        return tuple(judged + ([CheckKind.SPEED] if any(map(is_speed, kinds)) else []))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for json.dumps(..., allow_nan=False): no NaN literal."""
@@ -96,7 +102,10 @@ class Report:
                 "file": None if self.recipe.file is None else self.recipe.file.name,
                 "limits": [t.limits.describe() for t in self.recipe.targets],
             },
-            "targets": [_target(t) for t in verification.targets],
+            "targets": [
+                _target(t) | {"earlier_runs": plain(self.earlier.get(t.settings.target.name, {}))}
+                for t in verification.targets
+            ],
             "warnings": list(verification.warnings),
             "machine": machine(),
             "versions": {name: metadata.version(name) for name in _LIBRARIES},
@@ -112,6 +121,7 @@ def make_report(
     recipe: Recipe,
     command: str,
     seconds: float,
+    earlier: Mapping[str, Mapping[Outcome, int]] = MappingProxyType({}),
 ) -> Report:
     """Gather the facts of one run; compresses the models to measure them."""
     plan = verification.plan
@@ -128,6 +138,7 @@ def make_report(
         command=command,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         seconds=seconds,
+        earlier=earlier,
     )
 
 
@@ -202,9 +213,34 @@ def _target(target: TargetResult) -> dict[str, Any]:
             }
             for check in target.checks
         ],
+        "known_faults": [_known(fault) for fault in target.known],
         "equivalence": plain(target.equivalence),
+        "metrics": [
+            plain(check.evidence)
+            for check in target.checks
+            if isinstance(check.evidence, MetricEvidence)
+        ],
         "speed": plain(target.speed),
+        "budgets": [
+            plain(c.evidence) for c in target.checks if isinstance(c.evidence, BudgetEvidence)
+        ],
+        "worst_case": plain(target.worst_case),
         "native_log": target.native_log,
+    }
+
+
+def _known(fault: KnownFault) -> dict[str, Any]:
+    pattern = fault.finding.pattern
+    return {
+        "id": pattern.id,
+        "severity": pattern.severity.value,
+        "models": list(fault.models),
+        "nodes": list(fault.finding.nodes),
+        "what": pattern.what,
+        "when": pattern.when,
+        "remedy": pattern.remedy,
+        "measured": fault.column,
+        "caveat": fault.caveat,
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-from modelcheck.judge import Check, Outcome
+from modelcheck.judge import Check, EquivalenceEvidence, Outcome
 from modelcheck.report.document import Report
 
 # XML 1.0 has no way to write these, not even escaped.
@@ -30,6 +30,15 @@ def to_junit(report: Report) -> str:
     if report.outcome is not Outcome.PASS and suite.find("testcase/failure") is None:
         case = ElementTree.SubElement(suite, "testcase", classname="modelcheck", name="verdict")
         _add_failure(case, report.outcome, "no required check was made")
+    known = [
+        f"KNOWN {fault.finding.pattern.severity} on {target.settings.target.name}: "
+        f"{fault.describe()}"
+        for target in report.verification.targets
+        for fault in target.known
+        if fault.foreseeable
+    ]
+    if known:
+        ElementTree.SubElement(suite, "system-out").text = _clean("\n".join(known))
     counted = {"tests": "testcase", "failures": "testcase/failure", "skipped": "testcase/skipped"}
     for attribute, path in counted.items():
         suite.set(attribute, str(len(suite.findall(path))))
@@ -43,6 +52,9 @@ def _add_check(suite: ElementTree.Element, check: Check) -> None:
     case = ElementTree.SubElement(
         suite, "testcase", classname=f"modelcheck.{_clean(check.target)}", name=_clean(check.kind)
     )
+    if isinstance(check.evidence, EquivalenceEvidence):
+        told = f"asked {check.evidence.limit}; {check.evidence.noise}"
+        ElementTree.SubElement(case, "system-out").text = _clean(told)
     if check.outcome is Outcome.PASS:
         return
     if check.optional:

@@ -16,7 +16,7 @@ from modelcheck.errors import printable
 from modelcheck.judge import Outcome, exit_code
 from modelcheck.judge.serving import Figure, Gain
 from modelcheck.report.document import plain
-from modelcheck.report.terminal import STYLES, VERDICTS
+from modelcheck.report.styles import STYLES, VERDICTS
 from modelcheck.tune import MEASURES, Proven, Standing, Tuning, as_dict
 
 _UNMET = {Outcome.FAIL: "misses the limits", Outcome.INCONCLUSIVE: "limits undecided"}

@@ -107,6 +107,7 @@ class _Loaded:
     """What a key stands for."""
 
     request: Mapping[str, Any]
+    target: Target  # with the engine that was asked for
     engine: str  # the one that holds the net
     load_s: float | None  # not measured for a pool
 
@@ -184,12 +185,13 @@ class TargetSession(Closing):
         Raises FellBack where it ran elsewhere, NotProven where nothing shows that it did not.
         """
         loaded = self._loaded[key]
-        if self.target.device.is_cpu:
-            return place_on_cpu(self.target, loaded.engine, self._log())
+        target = loaded.target
+        if target.device.is_cpu:
+            return place_on_cpu(target, loaded.engine, self._log())
         for _ in range(2):  # the first one compiles kernels, and tunes them by launching more
             self.send(arrays, key=key)
             launches = int(self._receive().fields["launches"])
-        if self.target.device.is_opencl:
+        if target.device.is_opencl:
             return self._prove_opencl(loaded, arrays, launches)
         return self._prove_cuda(loaded, key)
 
@@ -202,7 +204,7 @@ class TargetSession(Closing):
         if said["context"]:
             use.append("the process has an active CUDA context")
         layers = dumped_layers(said["dump"])
-        return place_on_cuda(self.target, loaded.engine, layers, use, self._log())
+        return place_on_cuda(loaded.target, loaded.engine, layers, use, self._log())
 
     def _prove_opencl(
         self, loaded: _Loaded, arrays: Mapping[str, np.ndarray], launches: int
@@ -224,7 +226,7 @@ class TargetSession(Closing):
                         f"placement not proven: {_first_line(error.what)}", where=self.target.name
                     ) from error
                 layers = [TracedLayer(*layer) for layer in traced.fields["layers"]]
-        return place_on_opencl(self.target, loaded.engine, device, launches, layers, self._log())
+        return place_on_opencl(loaded.target, loaded.engine, device, launches, layers, self._log())
 
     def send(self, arrays: Mapping[str, np.ndarray], *, key: str = "net") -> None:
         """Start a forward; pair it with `receive`, so that several processes work at a time."""
@@ -296,7 +298,7 @@ class TargetSession(Closing):
                 f"cv2 loaded it with the {actual} engine instead",
                 where=self.target.name, remedy=remedy,
             )  # fmt: skip
-        self._loaded[key] = _Loaded(request, actual, said.get("load_s"))
+        self._loaded[key] = _Loaded(request, target, actual, said.get("load_s"))
         log = self._log()
         if target.device.is_cpu:
             return place_on_cpu(target, actual, log)

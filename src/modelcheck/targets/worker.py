@@ -364,4 +364,6 @@ if __name__ == "__main__":
         "prepare", "warm_up", "block", "unload", "first", "measure", "memory",
         "pool_sample", "pool_load", "pool_run", "pool_measure", "pool_unload",
     )  # fmt: skip
-    serve.serve(frames, {name: getattr(nets, name) for name in operations}, [nets.import_cv2])
+    handlers = {name: getattr(nets, name) for name in operations}
+    # setInput copies what it is given (tests/targets/test_worker_memory.py).
+    serve.serve(frames, handlers, [nets.import_cv2], borrowing=["forward"])

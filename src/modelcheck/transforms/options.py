@@ -70,7 +70,7 @@ class Option:
     choices: tuple[str, ...] = ()
 
 
-def transform_name(factory: Callable[..., Transform]) -> str:
+def transform_name(factory: Callable[..., Any]) -> str:
     """prune_weights -> 'prune-weights'."""
     return factory.__name__.replace("_", "-")
 
@@ -89,9 +89,11 @@ def checked(factory: Callable[P, Transform]) -> Callable[P, Transform]:
     return make
 
 
-def validate(factory: Callable[..., Transform], options: Options) -> dict[str, Any]:
-    """All options of a factory, given ones checked and defaults filled in."""
-    name, model = transform_name(factory), _schema(factory)
+def validate(
+    factory: Callable[..., Any], options: Options, name: str | None = None
+) -> dict[str, Any]:
+    """All options of a factory, given ones checked and defaults filled in; `name` in errors."""
+    name, model = name or transform_name(factory), _schema(factory)
     _refuse_unknown(name, model, options)
     _refuse_pairs(model, options)
     wrapped = {key: _listed(model.model_fields[key], value) for key, value in options.items()}
@@ -122,7 +124,7 @@ def option_table(factory: Callable[..., Transform]) -> tuple[Option, ...]:
 
 
 @functools.cache
-def _schema(factory: Callable[..., Transform]) -> type[BaseModel]:
+def _schema(factory: Callable[..., Any]) -> type[BaseModel]:
     hints = typing.get_type_hints(factory, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in inspect.signature(factory).parameters.items():

@@ -17,9 +17,9 @@ from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.graph import CannotChange, layer_weights
 from modelcheck.transforms.opset import raised_to_13
 from modelcheck.transforms.options import checked
-from modelcheck.transforms.quantize_faults import fault, feeds_int8_sigmoid
+from modelcheck.transforms.quantize_faults import SAID, WHERE, fault, feeds_int8_sigmoid
 from modelcheck.transforms.quantize_forms import Writer, write_qdq, write_qoperator
-from modelcheck.transforms.quantize_plan import Layer, Plan, layer_at, plan
+from modelcheck.transforms.quantize_plan import Layer, Plan, layer_at, plan, upstream
 from modelcheck.transforms.quantize_prepare import prepared
 
 _INTEGER_OPSET, _PER_CHANNEL_OPSET = 10, 13
@@ -159,18 +159,23 @@ def _layers(edit: Edit, context: Context, choices: _Choices) -> list[Layer]:
                 layers.append(layer_at(slot, integer=choices.integer))
             except CannotChange as reason:
                 context.leave(slot.layer, str(reason))
-    return _spared(edit, layers, context, integer=choices.integer) if choices.spare else layers
+    return _spared(edit, layers, context, choices) if choices.spare else layers
 
 
-def _spared(edit: Edit, layers: list[Layer], context: Context, *, integer: bool) -> list[Layer]:
+def _spared(edit: Edit, layers: list[Layer], context: Context, choices: _Choices) -> list[Layer]:
     """Those layers that every engine computes rightly."""
     static = Static(edit.graph, edit.opset)
+    integer = choices.integer
     inputs = frozenset(layer.input for layer in layers)
+    # What no layer comes after is given to the caller unrounded, and right.
+    rounded = upstream(inputs)
     kept = []
     for layer in layers:
-        reason = fault(layer, static, integer=integer)
+        reason = None
+        if integer or choices.round_last or layer.result in rounded:
+            reason = fault(layer, static, integer=integer)
         if reason is None and integer and feeds_int8_sigmoid(layer, inputs):
-            reason = "OpenCV 5.0's new engine is wrong for a Sigmoid between int8 layers"
+            reason = f"{WHERE} {SAID['int8-sigmoid']}"
         if reason is None:
             kept.append(layer)
         else:

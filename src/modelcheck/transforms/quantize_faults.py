@@ -1,17 +1,19 @@
-"""Layers that OpenCV 5.0's new engine computes wrongly in int8, without a word.
+"""Layers that OpenCV 5.0's new engine is known to compute wrongly in int8, without a word.
 
-Found by running some thousand small networks in it and in onnxruntime (5.0.0, x86-64 with
-AVX512-VNNI, November 2026); OpenCV 4.14 and 5.0's classic engine compute all of them rightly.
+Which those are stands in `model/int8_faults.py` and in the table of `model/patterns.py`; here is
+what a plan of layers to quantize asks of it.
 """
 
 from __future__ import annotations
 
+from modelcheck.model.int8_faults import Int8Conv, conv_fault
+from modelcheck.model.patterns import PATTERNS
 from modelcheck.model.static import Static, product
 from modelcheck.transforms.graph import constant, is_standard
 from modelcheck.transforms.quantize_plan import Layer
 
-_BLOCK = 8  # channels, or pixels, that the engine's int8 kernels take at a time
-_WHERE = "OpenCV 5.0's new engine is wrong in int8 for"
+WHERE = "OpenCV 5.0's new engine is wrong for"
+SAID = {pattern.id: pattern.what for pattern in PATTERNS}
 
 
 def fault(layer: Layer, static: Static, *, integer: bool) -> str | None:
@@ -23,21 +25,22 @@ def fault(layer: Layer, static: Static, *, integer: bool) -> str | None:
     """
     node, weight = layer.node, constant(layer.slot.weight)
     assert weight is not None
-    if node.op_type != "Conv":
+    if node.op_type != "Conv" or (layer.activation is not None and not integer):
         return None
-    if layer.activation is not None and not integer:
-        return None
-    out_channels, in_per_group = (int(d) for d in weight.shape.numpy()[:2])
-    per_group = out_channels // layer.slot.groups
-    which = "" if integer else " without Relu"
-    if layer.slot.groups > 1 and per_group > _BLOCK and per_group % _BLOCK:
-        return f"{_WHERE} {per_group} output channels a group{which}: no multiple of {_BLOCK}"
-    if in_per_group == per_group == 1 and _is_padded(layer):
-        dims = static.dims(layer.result)
-        pixels = product(dims[2:]) if dims is not None else None
-        if pixels is None or pixels % _BLOCK:
-            return f"{_WHERE} padded depthwise convolutions{which} of {pixels or 'any'} pixels"
-    return None
+    out_channels, in_per_group, *kernel = (int(d) for d in weight.shape.numpy())
+    dims = static.dims(layer.result)
+    found = conv_fault(
+        Int8Conv(
+            kernel=kernel,
+            groups=layer.slot.groups,
+            in_per_group=in_per_group,
+            out_per_group=out_channels // layer.slot.groups,
+            strided=any(s != 1 for s in node.attributes.get_ints("strides", ())),
+            padded=_is_padded(layer),
+            pixels=None if dims is None else product(dims[2:]),
+        )
+    )
+    return None if found is None else f"{WHERE} {SAID[found]}"
 
 
 def feeds_int8_sigmoid(layer: Layer, inputs: frozenset[object]) -> bool:

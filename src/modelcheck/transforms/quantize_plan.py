@@ -142,7 +142,7 @@ def plan(layers: Sequence[Layer], *, integer: bool, round_last: bool, pool: bool
     order = {node: i for i, node in enumerate(layers[0].node.graph or ())} if layers else {}
     layers = sorted(layers, key=lambda layer: order[layer.node])
     inputs = dict.fromkeys(layer.input for layer in layers)
-    followed = _upstream(inputs)
+    followed = upstream(inputs)
     results = [la.result for la in layers if round_last or integer or la.result in followed]
     rounded = {**inputs, **dict.fromkeys(results)}
     if pool:
@@ -200,7 +200,7 @@ def _is_fused(node: ir.Node) -> bool:
     return low <= 0 <= high
 
 
-def _upstream(values: Iterable[ir.Value]) -> set[ir.Value]:
+def upstream(values: Iterable[ir.Value]) -> set[ir.Value]:
     """The values, and all that they are computed from."""
     found: set[ir.Value] = set()
     pending = list(values)

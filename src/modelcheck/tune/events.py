@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelcheck.tune.plan import Tuning
-from modelcheck.verification import Progressed, StageStarted
+from modelcheck.verification import Foreseen, Progressed, StageStarted
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,4 +15,4 @@ class Tuned:
     result: Tuning
 
 
-Event = StageStarted | Progressed | Tuned
+Event = StageStarted | Progressed | Foreseen | Tuned

@@ -26,7 +26,8 @@ from modelcheck.tune.settings import Setting
 from modelcheck.tune.space import Space, space_of
 from modelcheck.tune.tried import Standing, Tried, choose
 from modelcheck.tune.workbench import Workbench
-from modelcheck.verification import Progressed, StageStarted
+from modelcheck.verification import Foreseen, Progressed, StageStarted
+from modelcheck.verification.known import faults_of, findings
 from modelcheck.verification.placing import macs_by_layer
 
 # The part of the time that looks for settings; the rest proves the best ones.
@@ -58,6 +59,7 @@ class _Run:
         yield StageStarted("running the reference", None)
         self._expect()
         spaces = self._spaces()
+        yield from self._foresee(spaces)
         plan.limits.check_possible(max(one.most_in_flight for one in spaces))
         exploration = Exploration(
             spaces, self.expected, plan.targets[0].limits.equivalence, self._bench,
@@ -85,6 +87,7 @@ class _Run:
             self.unbatched = self.expected.why_not_batched(reference)
             shapes = {n: a.shape for n, a in self.expected.samples[0].arrays.items()}
             self.macs = macs_by_layer(plan.model, reference, shapes)
+            self.findings = findings(plan.model, shapes, reference)
         left_out = len(samples) - len(self.expected.samples)
         if left_out:
             self.notes.append(
@@ -114,6 +117,19 @@ class _Run:
         if not found:
             raise Unsupported("no target is there", where="--target")
         return found
+
+    def _foresee(self, spaces: list[Space]) -> Iterator[Event]:
+        """Say what is known to go wrong on the engines that will be tried."""
+        for space in spaces:
+            target = space.default.target
+            engines = space.engines or (target.engine,)
+            for engine in engines:
+                tried = replace(target, engine=engine)
+                models = {"the model": (self.findings, None)}
+                for fault in faults_of(tried, self.opencv[space.default.place], models):
+                    if fault.foreseeable:
+                        yield Foreseen(tried.name, fault)
+                        self.notes.append(f"{tried.name}: {fault.describe()}")
 
     def _bench(self) -> Workbench:
         return Workbench(

@@ -13,12 +13,12 @@ from modelcheck.targets.pool import PoolRun, PoolSession
 from modelcheck.tune.rightness import Expected
 from modelcheck.tune.settings import Setting
 from modelcheck.verification.equivalence import Kept
+from modelcheck.verification.floors import Ground, Measurement, Meter
 from modelcheck.verification.placing import with_share
-from modelcheck.verification.probes import floors_by_permutation, permutation_errors
 
 # Long enough that starting and ending threads is lost in it.
 _SHORTEST_S = 0.05
-_PROOF, _PERMUTED = "placement", "permuted"
+_PROOF = "placement"
 
 
 class Workbench(Closing):
@@ -72,20 +72,15 @@ class Workbench(Closing):
 
     def noise_floors(self, setting: Setting, kept: Sequence[Kept]) -> Iterator[NoiseFloor]:
         """How far equivalent models lie apart with this engine and these switches."""
-        session, key = self._session(setting.place), _PERMUTED
-
-        def errors(path: Path) -> list[float]:
-            session.load(
-                path, self._outputs, key=key, engine=setting.target.engine, options=setting.options
+        ground = Ground.of_kept(self._expected.model, kept)
+        with (
+            Workspace() as workspace,
+            Meter(setting.place, self._limits, setting.options) as meter,
+        ):
+            measurement = Measurement(
+                ground, meter, workspace, 0, half_floats=setting.target.device.is_half
             )
-            found = permutation_errors(
-                self._outputs, kept, lambda arrays: session.forward(arrays, key=key)
-            )
-            session.unload(key)
-            return found
-
-        with Workspace() as workspace:
-            yield from floors_by_permutation(self._expected.model, errors, workspace, seed=0)
+            yield from measurement.floors([setting.target.engine])
 
     def unload(self, setting: Setting, key: str) -> None:
         self._session(setting.place).unload_pool(key)

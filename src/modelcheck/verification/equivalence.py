@@ -13,8 +13,10 @@ from modelcheck.data import Sample
 from modelcheck.errors import InvalidInput
 from modelcheck.judge import Agreement, Comparison, is_class_scores
 from modelcheck.model import Model
+from modelcheck.verification.extremes import Extremes
 from modelcheck.verification.lane import Arrays, Lane
 from modelcheck.verification.memory import Runs
+from modelcheck.verification.metrics import MetricTally
 
 _RESHAPING = frozenset(("Identity", "Reshape", "Flatten", "Squeeze", "Cast"))
 # So many samples and their outputs are kept for the checks that run models a second time.
@@ -38,6 +40,8 @@ class Tally:
     outputs: Sequence[str]
     class_outputs: Callable[[Mapping[str, tuple[int, ...]]], frozenset[str]]
     alone: bool
+    extremes: Extremes | None = None  # for a search for worse inputs
+    metrics: Sequence[MetricTally] = ()
     samples: int = 0
     kept: list[Kept] = field(default_factory=list)
 
@@ -64,6 +68,11 @@ class Tally:
             self.transform_drift.update(original, candidate, sample.index)
         judged = original if candidate is None else candidate
         self._agree(self.total_agreement, expected, judged, sample.label)
+        if self.extremes is not None:
+            outputs = (expected, original, candidate)
+            self.extremes.update(sample.index, sample.arrays, outputs, self.total_agreement)
+        for metric in self.metrics:
+            metric.add(sample, expected, original, candidate)
         self.samples += 1
         if len(self.kept) < KEPT_SAMPLES:
             self.kept.append(Kept(sample.arrays, expected, original, candidate))

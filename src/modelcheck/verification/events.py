@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modelcheck.verification.known import KnownFault
 from modelcheck.verification.plan import Verification
 
 
@@ -23,6 +24,14 @@ class Progressed:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreseen:
+    """Before the models run on a target: what is known to go wrong with them there."""
+
+    target: str
+    fault: KnownFault
+
+
+@dataclass(frozen=True, slots=True)
 class Warned:
     """Something the user should know that decides nothing."""
 
@@ -36,4 +45,4 @@ class Verified:
     result: Verification
 
 
-Event = StageStarted | Progressed | Warned | Verified
+Event = StageStarted | Progressed | Foreseen | Warned | Verified

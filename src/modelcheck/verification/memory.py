@@ -94,12 +94,34 @@ class Memory:
             return None
         return Recording(self, runs, path, stream)
 
+    def note(self, key: str) -> str | None:
+        """The text that was noted under this key, if there is one."""
+        path = self._folder / f"{key}.note"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return text
+
+    def write_note(self, key: str, text: str) -> None:
+        """Note a small text in place of an earlier one, whole or not at all."""
+        part = self._folder / f"{key}.{secrets.token_hex(6)}.part"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, part.with_name(f"{key}.note"))
+        except OSError:  # costs only time
+            with contextlib.suppress(OSError):
+                part.unlink()
+
     def keep(self, part: Path) -> None:
         """Give a finished part its name, and remove the oldest where there is too much."""
         name = part.name.split(".")[0]
         os.replace(part, part.with_name(f"{name}.runs"))
         sizes = []
-        for path in self._folder.glob("*.runs"):
+        for path in (*self._folder.glob("*.runs"), *self._folder.glob("*.note")):
             with contextlib.suppress(OSError):
                 found = path.stat()
                 sizes.append((found.st_mtime, found.st_size, path))

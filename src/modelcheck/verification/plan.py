@@ -4,20 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from modelcheck.data import Samples
-from modelcheck.judge import Check, EquivalenceEvidence, Outcome, SpeedEvidence, gravest, overall
+from modelcheck.judge import (
+    Check,
+    EquivalenceEvidence,
+    Outcome,
+    SpeedEvidence,
+    WorstCaseEvidence,
+    gravest,
+    overall,
+)
+from modelcheck.judge.absolute import Band
+from modelcheck.judge.budgets import Of
 from modelcheck.model import Model
 from modelcheck.process import ChildLimits
 from modelcheck.recipe import Judging, TargetSettings
 from modelcheck.targets import OpenCV, Placement
 from modelcheck.transforms import Claim
+from modelcheck.verification.known import KnownFault
 from modelcheck.verification.memory import Memory
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One model pair (or one model alone), its samples, and the targets it shall run on."""
+    """One model pair (or one model alone), its samples, and the targets it shall run on.
+
+    `bands` hold, by target, between what median latencies (in seconds) the original lay in
+    earlier runs on this machine.
+    """
 
     original: Model
     candidate: Model | None
@@ -28,13 +44,19 @@ class Plan:
     seed: int = 0
     child_limits: ChildLimits = ChildLimits()
     memory: Memory | None = None  # None: everything is run
+    bands: Mapping[str, Band] = field(default_factory=dict)
+    worst_folder: Path | None = None  # where worst inputs are kept; None: nowhere
 
     @property
     def speed_checks(self) -> int:
-        """How many targets have a speed limit: the error rate of a FAIL is shared among them."""
-        if self.candidate is None or not self.judging.speed:
+        """How many speed limits there are: the error rate of a FAIL is shared among them."""
+        if not self.judging.speed:
             return 0
-        return sum(t.limits.speed_ratio_required() is not None for t in self.targets)
+        limits = [target.limits for target in self.targets]
+        budgets = sum(b.kind.of is not Of.FILE for y in limits for b in y.budgets)
+        if self.candidate is None:
+            return budgets
+        return budgets + sum(y.speed_ratio_required() is not None for y in limits)
 
 
 @dataclass(frozen=True)
@@ -48,7 +70,9 @@ class TargetResult:
     candidate: Placement | None = None
     equivalence: EquivalenceEvidence | None = None
     speed: SpeedEvidence | None = None
+    worst_case: WorstCaseEvidence | None = None
     native_log: str = ""
+    known: tuple[KnownFault, ...] = ()
     recalled: bool = False  # the original's outputs are those of an earlier run
 
     @property

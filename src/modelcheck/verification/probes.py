@@ -1,26 +1,19 @@
-"""Checks that run models again on the kept samples: repeats, batches, threads, noise floor."""
+"""Checks that run models again on the kept samples: repeats, batches, threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
 from modelcheck import units
 from modelcheck.errors import ContainedFailure, OutOfMemory, Unsupported, printable
-from modelcheck.judge import Blame, Check, Comparison, NoiseFloor, Outcome
-from modelcheck.model import Model
-from modelcheck.model.permutation import longest_reduction, permute_channels
-from modelcheck.model.saving import write_private
-from modelcheck.process import Workspace
+from modelcheck.judge import Blame, Check, Outcome
 from modelcheck.reference import Reference
 from modelcheck.targets.pool import PoolSettings
 from modelcheck.verification.equivalence import KEPT_SAMPLES, Kept, aligned, scale_relative
 from modelcheck.verification.lane import Arrays, Lane
 
-_PERMUTATIONS = 4
-_PERMUTED = "permuted"
 _NETS, _SERVED = 4, 2  # nets that run at the same time, and the samples of each
 # Rows of a batch are the same sums in another order; a quantized net may round a few the other way.
 _BATCH_SQNR_DB = 40.0
@@ -165,62 +158,6 @@ def _filled_up(lane: Lane, reference: Reference, kept: Sequence[Kept]) -> list[K
             assert original is not None
             rows.append(Kept(arrays, expected, original, candidate))
     return rows
-
-
-def noise_floors(
-    lane: Lane, model: Model, kept: Sequence[Kept], workspace: Workspace, *, seed: int
-) -> Iterator[NoiseFloor]:
-    """The noise floors of the original on the lane's target; see `floors_by_permutation`."""
-    session = lane.original
-    assert session is not None
-
-    def errors(path: Path) -> list[float]:
-        session.load(path, lane.files.outputs, key=_PERMUTED)
-        found = permutation_errors(
-            lane.files.outputs, kept, lambda arrays: session.forward(arrays, key=_PERMUTED)
-        )
-        session.unload(_PERMUTED)
-        return found
-
-    return floors_by_permutation(model, errors, workspace, seed=seed)
-
-
-def floors_by_permutation(
-    model: Model, errors: Callable[[Path], list[float]], workspace: Workspace, *, seed: int
-) -> Iterator[NoiseFloor]:
-    """Run channel permutations of a model; see judge.NoiseFloor.
-
-    `errors` gives the scale-relative errors of a permuted model's outputs. Yields the floor after
-    each permutation. It only grows, so a caller may stop at the first that lets a model pass.
-    """
-    largest, measured = 0.0, 0
-    length = longest_reduction(model)
-    path = workspace.path / "permuted.onnx"
-    for i in range(_PERMUTATIONS):
-        permuted = permute_channels(model, seed + i)
-        if not permuted.permuted_groups:
-            break
-        write_private(permuted.model, path)
-        try:
-            found = errors(path)
-        except (Unsupported, ContainedFailure):
-            break  # an equivalent model that the target cannot run says nothing about noise
-        if not np.isfinite(found).all():
-            break  # a target that breaks an equivalent model has no noise floor to speak of
-        largest, measured = max(largest, *found), measured + 1
-        yield NoiseFloor(measured, largest, length, permutable=True)
-    if not measured:
-        yield NoiseFloor(0, 0.0, length, permutable=False)
-
-
-def permutation_errors(
-    outputs: Sequence[str], kept: Sequence[Kept], forward: Callable[[Arrays], Arrays]
-) -> list[float]:
-    """The scale-relative error of each output of a permuted model, which `forward` runs."""
-    comparison = Comparison(outputs)
-    for index, k in enumerate(kept):
-        comparison.update(k.original, aligned(forward(k.arrays), k.expected), index)
-    return [output.scale_relative_max for output in comparison.result().outputs]
 
 
 def _stack(samples: Sequence[Arrays]) -> dict[str, np.ndarray]:

@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
-from modelcheck import units
 from modelcheck.data import Sample, Samples
 from modelcheck.errors import InvalidInput, Unsupported
 from modelcheck.judge import (
     Blame,
     Check,
-    ComparisonEvidence,
-    EquivalenceCase,
     EquivalenceEvidence,
-    NoiseFloor,
     Outcome,
     SpeedEvidence,
-    judge_equivalence,
-    needs_noise_floor,
+    WorstCaseEvidence,
 )
 from modelcheck.judge.limits import MIN_AGREEMENT
 from modelcheck.model.float32 import as_float32
-from modelcheck.model.permutation import longest_reduction
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
-from modelcheck.transforms import Claim
-from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally, class_outputs, made_by, stream
-from modelcheck.verification.events import Event, Progressed, StageStarted, Verified, Warned
-from modelcheck.verification.in_reference import check_in_reference, drift_in_reference
+from modelcheck.verification.events import (
+    Event,
+    Foreseen,
+    Progressed,
+    StageStarted,
+    Verified,
+    Warned,
+)
+from modelcheck.verification.judging import JudgingStage
+from modelcheck.verification.known import (
+    CANDIDATE,
+    ORIGINAL,
+    KnownFault,
+    faults_of,
+    findings,
+    referring,
+)
 from modelcheck.verification.lane import Arrays, Files, Lane
+from modelcheck.verification.metrics import check_metrics, metric_tallies
 from modelcheck.verification.placing import macs_by_layer
 from modelcheck.verification.plan import Plan, TargetResult, Verification
 from modelcheck.verification.recollection import Recollection
-from modelcheck.verification.saturation import check_before_saturation
 from modelcheck.verification.signature import signature_fault, signature_warnings
 from modelcheck.verification.speed import SpeedStage
-
-_LOST_SCORES_DB = 10.0
+from modelcheck.verification.worst_case import WorstCaseStage, extremes_for
 
 
 def verify(plan: Plan) -> Iterator[Event]:
@@ -56,6 +61,7 @@ def verify(plan: Plan) -> Iterator[Event]:
     cannot run. What befalls a target or the candidate becomes a check instead.
     """
     start_s = time.monotonic()
+    check_metrics(plan)
     with Workspace() as workspace:
         run = _Run(plan, workspace)
         yield from run.equivalence()
@@ -78,8 +84,9 @@ class _Run:
     checks: dict[int, list[Check]] = field(default_factory=dict)
     kept_inputs: list[Arrays] = field(default_factory=list)
     speeds: dict[int, SpeedEvidence] = field(default_factory=dict)
+    known: dict[int, tuple[KnownFault, ...]] = field(default_factory=dict)
+    worst_cases: dict[int, WorstCaseEvidence] = field(default_factory=dict)
     recalled: tuple[str, ...] = ()
-    reference_drift: ComparisonEvidence | None = None  # of the candidate, in onnxruntime
 
     def __post_init__(self) -> None:
         self.files = self._write_files()
@@ -107,21 +114,27 @@ class _Run:
             for lane in self.lanes:
                 stack.callback(lane.close)
             arriving = self._open_all(reference, samples)
-            if not any(lane.alive for lane in self.lanes):
+            first = list(islice(arriving, 1)) if any(y.alive for y in self.lanes) else []
+            yield from self._foresee(reference, first)
+            if not first:
                 return
+            arriving = chain(first, arriving)
             yield from self._prove(reference)
             if not any(lane.alive for lane in self.lanes):
                 return
             outputs = [spec.name for spec in plan.original.signature.outputs]
             classes = self._class_outputs()
+            alone = plan.candidate is None
             self.tallies = {
-                i: Tally(outputs, classes, plan.candidate is None) for i in range(len(self.lanes))
+                i: Tally(outputs, classes, alone, extremes_for(plan, i), metric_tallies(plan, i))
+                for i in range(len(self.lanes))
             }
             yield StageStarted("running", samples.count)
             yield from self._stream(arriving, reference, threads)
             self._keep_inputs()
             if plan.judging.equivalence:
-                yield from self._judge_lanes(reference)
+                yield from self._judge(reference)
+                yield from self._search_worst_inputs(reference)
 
     def _stream(
         self, samples: Iterator[Sample], reference: Reference, threads: int
@@ -134,6 +147,23 @@ class _Run:
             recollection.finish()
         self.recalled = recollection.recalled
 
+    def _judge(self, reference: Reference) -> Iterator[Event]:
+        stage = JudgingStage(
+            self.plan, self.files, self.lanes, self.tallies, reference, self.workspace
+        )
+        yield from stage.run()
+        for i, checks in stage.checks.items():
+            self.checks[i] += checks
+        self.warnings += stage.warnings
+
+    def _search_worst_inputs(self, reference: Reference) -> Iterator[Event]:
+        stage = WorstCaseStage(self.plan, reference, self.workspace)
+        yield from stage.run(self.lanes, self.tallies)
+        self.worst_cases = stage.evidence
+        for i, check in stage.checks.items():
+            self._add(i, check)
+        self.warnings += stage.warnings
+
     def speed(self) -> Iterator[Event]:
         """Time every target whose models ran; judge where a limit asks for it."""
         plan = self.plan
@@ -142,14 +172,16 @@ class _Run:
         stage = SpeedStage(plan, self.files, self.lanes, self.kept_inputs)
         yield from stage.run()
         self.speeds = stage.speeds
-        for i, check in stage.checks.items():
-            self._add(i, check)
+        for i, checks in stage.checks.items():
+            self.checks[i] += checks
         self.warnings += stage.warnings
 
     def result(self, seconds: float) -> Verification:
         results = []
         for i, lane in enumerate(self.lanes):
             checks = tuple(self.checks[i]) + ((lane.failure,) if lane.failure else ())
+            known = self.known.get(i, ())
+            checks = tuple(referring(check, known) for check in checks)
             found = (c.evidence for c in checks if isinstance(c.evidence, EquivalenceEvidence))
             results.append(
                 TargetResult(
@@ -160,7 +192,9 @@ class _Run:
                     candidate=lane.candidate_placement,
                     equivalence=next(found, None),
                     speed=self.speeds.get(i),
+                    worst_case=self.worst_cases.get(i),
                     native_log=lane.native_log,
+                    known=known,
                     recalled=lane.settings.target.name in self.recalled,
                 )
             )
@@ -216,6 +250,29 @@ class _Run:
         reference.load(path)
         return fault
 
+    def _foresee(self, reference: Reference, first: Sequence[Sample]) -> Iterator[Event]:
+        """Say what is known to go wrong, for the shapes of the first sample where there is one."""
+        plan = self.plan
+        shapes = _shapes(first[0].arrays) if first else {}
+        original = findings(plan.original, shapes, reference)
+        made = plan.candidate
+        candidate = () if made is None else findings(made, shapes, reference)
+        for i, lane in enumerate(self.lanes):
+            if lane.opencv is None:
+                continue
+            target = lane.settings.target
+            self.known[i] = faults_of(
+                target,
+                lane.opencv,
+                {
+                    ORIGINAL: (original, lane.original_placement),
+                    CANDIDATE: (candidate, lane.candidate_placement),
+                },
+            )
+            for fault in self.known[i]:
+                if fault.foreseeable:
+                    yield Foreseen(target.name, fault)
+
     def _prove(self, reference: Reference) -> Iterator[Event]:
         """See where models run that were asked to run on another device than the CPU."""
         lanes = [y for y in self.lanes if y.alive and not y.settings.target.device.is_cpu]
@@ -249,96 +306,6 @@ class _Run:
         inputs = [kept.arrays for kept in tally.kept]
         # A net is warmed up for one shape, so only samples of that shape are timed.
         self.kept_inputs = [a for a in inputs if _shapes(a) == _shapes(inputs[0])]
-
-    def _judge_lanes(self, reference: Reference) -> Iterator[Event]:
-        yield StageStarted("checking repeats, batches, noise and threads", len(self.lanes))
-        batch_is_free = all(s.batch_is_free for s in self.plan.original.signature.inputs)
-        for i, lane in enumerate(self.lanes):
-            kept = self.tallies[i].kept
-            if lane.alive and kept:
-                self._add(i, probes.check_repeatable(lane, kept))
-            if lane.alive and kept and batch_is_free:
-                self._add(i, probes.check_batch(lane, reference, kept))
-            if self.tallies[i].samples:
-                check = self._judge(i)
-                self.checks[i].insert(0, check)
-                self._warn_of_lost_scores(check)
-                self._add(i, self._before_saturation(reference, i, check))
-            if lane.alive and kept:  # last, because it is the likeliest to end the processes
-                self._add(i, probes.check_concurrent(lane, kept))
-            yield Progressed(i + 1)
-        for i, tally in self.tallies.items():  # last, because the candidate may end the reference
-            if tally.samples:
-                self._add(i, self._in_reference(reference, i, self.checks[i][0]))
-
-    def _in_reference(self, reference: Reference, i: int, judged: Check) -> Check | None:
-        """Once for all targets: what onnxruntime says of the candidate depends on none of them."""
-        plan = self.plan
-        exact = plan.claim is Claim.EXACT and plan.targets[i].limits.equivalence is None
-        if plan.candidate is None or not exact or judged.outcome is not Outcome.PASS:
-            return None
-        if self.reference_drift is None:
-            kept = self.tallies[i].kept
-            drift = drift_in_reference(reference, plan.candidate, kept, self.workspace)
-            self.reference_drift = drift
-        return check_in_reference(self.reference_drift, judged)
-
-    def _before_saturation(self, reference: Reference, i: int, judged: Check) -> Check | None:
-        plan, lane = self.plan, self.lanes[i]
-        exact = plan.claim is Claim.EXACT and plan.targets[i].limits.equivalence is None
-        if plan.candidate is None or not exact or not lane.alive:
-            return None
-        if judged.outcome is not Outcome.PASS:
-            return None
-        models = (plan.original, plan.candidate)
-        kept = self.tallies[i].kept
-        return check_before_saturation(lane, reference, models, kept, self.workspace, judged)
-
-    def _warn_of_lost_scores(self, check: Check) -> None:
-        """Agreement may pass where the scores are gone: who thresholds them must know."""
-        evidence = check.evidence
-        if check.outcome is not Outcome.PASS or not isinstance(evidence, EquivalenceEvidence):
-            return
-        lowest = min((output.sqnr_db for output in evidence.total.outputs), default=math.inf)
-        if lowest < _LOST_SCORES_DB:
-            self.warnings.append(
-                f"{check.target}: the top classes agree, but the scores have an SQNR of only "
-                f"{units.decibels(lowest)}: thresholds on them will not hold. Declare min-sqnr to "
-                "judge them."
-            )
-
-    def _judge(self, i: int) -> Check:
-        case, lane = self._case(i, None), self.lanes[i]
-        check = judge_equivalence(case)
-        if not lane.alive or not needs_noise_floor(case):
-            return check
-        kept, seed = self.tallies[i].kept, self.plan.seed
-        for floor in probes.noise_floors(lane, self.plan.original, kept, self.workspace, seed=seed):
-            check = judge_equivalence(self._case(i, floor))
-            if check.outcome is Outcome.PASS:
-                break
-        return check
-
-    def _case(self, i: int, floor: NoiseFloor | None) -> EquivalenceCase:
-        plan, tally = self.plan, self.tallies[i]
-        settings = plan.targets[i]
-        transform_drift = tally.transform_drift
-        return EquivalenceCase(
-            target=settings.target.name,
-            claim=plan.claim,
-            target_drift=tally.target_drift.result(),
-            transform_drift=None if transform_drift is None else transform_drift.result(),
-            total=tally.total.result(),
-            judged_samples=tally.samples,
-            limit=settings.limits.equivalence,
-            target_agreement={k: a.result() for k, a in tally.target_agreement.items()},
-            total_agreement={k: a.result() for k, a in tally.total_agreement.items()},
-            noise_floor=floor,
-            reduction_length=longest_reduction(plan.original),
-            synthetic=plan.samples.synthetic,
-            optional=settings.target.optional,
-            half_floats=settings.target.device.is_half,
-        )
 
     def _add(self, i: int, check: Check | None) -> None:
         if check is not None:

@@ -33,6 +33,15 @@ def first_output_only(node: ir.Node, trace: Trace, static: Static) -> None:
         unary(node, trace, static)
 
 
+def quantizer(node: ir.Node, trace: Trace, static: Static) -> None:
+    """QuantizeLinear and DequantizeLinear with one scale for all channels."""
+    dims = [static.dims(v) for v in node.inputs[1:] if v is not None]
+    if all(d is not None and set(d) <= {1} for d in dims):
+        unary(node, trace, static)
+    else:
+        pin_inputs(node, trace, static)
+
+
 def spatial(node: ir.Node, trace: Trace, static: Static) -> None:
     """Windows and resampling over axes 2 and up; batch and channels are kept."""
     layout = trace.layout(node.inputs[0])

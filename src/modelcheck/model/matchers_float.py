@@ -1,0 +1,219 @@
+"""Where float operators occur in forms that engines get wrong or refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx_ir as ir
+
+from modelcheck.model.matchers import Matcher, names, padded
+from modelcheck.model.scene import Scene
+from modelcheck.model.static import product
+from modelcheck.model.static.dims import Dims
+
+_WINDOWS = ("Conv", "MaxPool", "AveragePool", "QLinearConv")
+_HALVES = ("half_pixel", "pytorch_half_pixel", "align_corners")
+# What 4.14 and 5.0 classic do with each transformation, whatever is asked for.
+_NEAREST = {"asymmetric": "floor", "tf_half_pixel_for_nn": "floor"} | dict.fromkeys(
+    _HALVES, "round_prefer_ceil"
+)
+
+
+def with_dilations(*operators: str) -> Matcher:
+    """Nodes of these operators that dilate their kernel."""
+
+    def match(scene: Scene) -> list[str]:
+        found = scene.nodes(*operators)
+        return names(n for n in found if any(d > 1 for d in n.attributes.get_ints("dilations", ())))
+
+    return match
+
+
+def counted_padding(scene: Scene) -> list[str]:
+    pools = scene.nodes("AveragePool")
+    return names(
+        n for n in pools if n.attributes.get_int("count_include_pad", 0) == 1 and padded(n)
+    )
+
+
+def same_lower(scene: Scene) -> list[str]:
+    """SAME_LOWER where an odd number of pixels is to be padded."""
+    return names(
+        node
+        for node in scene.nodes(*_WINDOWS)
+        if _auto_pad(node) == "SAME_LOWER" and any(total % 2 for total, _ in _paddings(scene, node))
+    )
+
+
+def same_begins_elsewhere(scene: Scene) -> list[str]:
+    """SAME_UPPER or SAME_LOWER whose padding does not begin with (k - 1) // 2 pixels."""
+    found = []
+    for node in scene.nodes(*_WINDOWS):
+        lower = _auto_pad(node) == "SAME_LOWER"
+        if not lower and _auto_pad(node) != "SAME_UPPER":
+            continue
+        for total, span in _paddings(scene, node):
+            begin = (total + 1) // 2 if lower else total // 2
+            if total and begin != span // 2:
+                found.append(node)
+    return names(found)
+
+
+def transposed_size(scene: Scene) -> list[str]:
+    """A ConvTranspose that gives the size of its output instead of pads."""
+    found = scene.nodes("ConvTranspose")
+    return names(
+        n for n in found if _auto_pad(n).startswith("SAME") or "output_shape" in n.attributes
+    )
+
+
+def transposed_1d(scene: Scene) -> list[str]:
+    found = scene.nodes("ConvTranspose")
+    return names(n for n in found if len(scene.static.dims(n.inputs[1]) or ()) == 3)
+
+
+def transposed_asymmetric(scene: Scene) -> list[str]:
+    found = []
+    for node in scene.nodes("ConvTranspose"):
+        pads = node.attributes.get_ints("pads", ())
+        half = len(pads) // 2
+        if tuple(pads[:half]) != tuple(pads[half:]):
+            found.append(node)
+    return names(found)
+
+
+def softmax_before_13(scene: Scene) -> list[str]:
+    """Softmax of opset < 13, whose axis begins the part that is summed over, and is not last."""
+    if scene.static.opset >= 13:
+        return []
+    found = []
+    for node in scene.nodes("Softmax", "LogSoftmax"):
+        dims = scene.static.dims(node.inputs[0])
+        axis = node.attributes.get_int("axis", 1)
+        if dims is not None and axis != -1 and product(dims[axis:][1:]) != 1:
+            found.append(node)
+    return names(found)
+
+
+def broadcast_matmul(scene: Scene) -> list[str]:
+    """MatMul by a stack of constant matrices, each for several of the other's."""
+    found = []
+    for node in scene.nodes("MatMul"):
+        dims, weight = (scene.static.dims(v) for v in node.inputs)
+        if dims is None or weight is None or not scene.is_constant(node.inputs[1]):
+            continue
+        stack, batch = weight[:-2], dims[:-2]
+        stack = (1,) * (len(batch) - len(stack)) + stack
+        pairs = zip(batch, stack, strict=False)
+        if product(stack) != 1 and any(w == 1 and d != 1 for d, w in pairs):
+            found.append(node)
+    return names(found)
+
+
+def matmul_by_vector(scene: Scene) -> list[str]:
+    return names(
+        n
+        for n in scene.nodes("MatMul")
+        if any(len(dims) == 1 for v in n.inputs if (dims := scene.static.dims(v)) is not None)
+    )
+
+
+def prelu_not_by_channel(scene: Scene) -> list[str]:
+    """A PRelu whose slopes lie along another axis than the channels."""
+    found = []
+    for node in scene.nodes("PRelu"):
+        dims, slope = (scene.static.dims(v) for v in node.inputs[:2])
+        if dims is None or slope is None or len(dims) < 3 or len(slope) > len(dims):
+            continue
+        full: Dims = (1,) * (len(dims) - len(slope)) + slope
+        if any(d != 1 for i, d in enumerate(full) if i != 1):
+            found.append(node)
+    return names(found)
+
+
+def gelu_tanh(scene: Scene) -> list[str]:
+    found = scene.nodes("Gelu")
+    return names(n for n in found if n.attributes.get_string("approximate", "none") == "tanh")
+
+
+def resize_nearest(scene: Scene) -> list[str]:
+    """Resize in a `nearest_mode` that comes out as another."""
+    found = []
+    for node in scene.nodes("Resize"):
+        if node.attributes.get_string("mode", "nearest") != "nearest":
+            continue
+        how = node.attributes.get_string("coordinate_transformation_mode", "half_pixel")
+        asked = node.attributes.get_string("nearest_mode", "round_prefer_floor")
+        if how not in _NEAREST or asked == _NEAREST[how]:
+            continue
+        ratios = list(_ratios(scene, node))
+        if not ratios or any(r < 1 for r in ratios):  # not known, or right by chance
+            continue
+        # Where every pixel is repeated as often, no coordinate lies between two of them.
+        whole = all(r == int(r) for r in ratios)
+        if not (whole and how in _HALVES and asked == "round_prefer_floor"):
+            found.append(node)
+    return names(found)
+
+
+def resize_cubic(scene: Scene) -> list[str]:
+    found = scene.nodes("Resize")
+    return names(n for n in found if n.attributes.get_string("mode", "nearest") == "cubic")
+
+
+def backward_slice(scene: Scene) -> list[str]:
+    found = []
+    for node in scene.nodes("Slice"):
+        steps = scene.static.constant(node.inputs[4]) if len(node.inputs) > 4 else None
+        if steps is not None and (steps < 0).any():
+            found.append(node)
+    return names(found)
+
+
+def cropping_pad(scene: Scene) -> list[str]:
+    found = []
+    for node in scene.nodes("Pad"):
+        pads = scene.static.constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        if pads is not None and (pads < 0).any():
+            found.append(node)
+    return names(found)
+
+
+def cast_to_float16(scene: Scene) -> list[str]:
+    """A Cast of an activation to float16."""
+    half = ir.DataType.FLOAT16.value
+    return names(
+        n
+        for n in scene.nodes("Cast")
+        if n.attributes.get_int("to", 0) == half and not scene.is_constant(n.inputs[0])
+    )
+
+
+def _auto_pad(node: ir.Node) -> str:
+    return node.attributes.get_string("auto_pad", "NOTSET") or "NOTSET"
+
+
+def _paddings(scene: Scene, node: ir.Node) -> Iterator[tuple[int, int]]:
+    """(pixels to pad in all, kernel span - 1) of each dimension whose size is known.
+
+    out = ceil(in / stride),  total = max(0, (out - 1) * stride + (k - 1) * dilation + 1 - in)
+    """
+    dims = scene.static.dims(node.inputs[0])
+    kernel = scene.kernel(node)
+    for i, (size, k) in enumerate(zip((dims or ())[2:], kernel, strict=False)):
+        stride, dilation = (
+            given[i] if len(given := node.attributes.get_ints(name, ()) or ()) > i else 1
+            for name in ("strides", "dilations")
+        )
+        if size is not None:
+            span = (k - 1) * dilation
+            yield max(0, (-(-size // stride) - 1) * stride + span + 1 - size), span
+
+
+def _ratios(scene: Scene, node: ir.Node) -> Iterator[float]:
+    """By what the sizes of an image are multiplied; nothing where they are not known."""
+    before, after = (scene.static.dims(v) for v in (node.inputs[0], node.outputs[0]))
+    if before is None or after is None or None in (*before[2:], *after[2:]):
+        return
+    for small, large in zip(before[2:], after[2:], strict=False):
+        yield (large or 0) / (small or 1)
