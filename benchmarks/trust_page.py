@@ -73,6 +73,12 @@ def _in_short(rows: Sequence[Row]) -> Iterator[str]:
         f"({dropped / max(1, len(planted)):.1%}) move no output by more than 1e-5 of its scale in "
         "float64 and are not counted."
     )
+    distinct = [len({(r.model, r.kind, r.seed) for r in of}) for of in (faults, forms)]
+    yield ""
+    yield (
+        f"A pair judged on both engines counts twice: these are {distinct[0]} distinct faults and "
+        f"{distinct[1]} distinct forms."
+    )
 
 
 def _side_by_side(rows: Sequence[Row], peers: Sequence[PeerRow]) -> Iterator[str]:
