@@ -43,13 +43,15 @@ Name = Literal[
 def rewrite(
     *,
     rules: Annotated[
-        list[Name],
-        Field(min_length=1, description="which rules, in this order"),
-    ] = ["explicit-pads", "pad-before-pool"],  # noqa: B006  (options are never changed)
+        tuple[Name, ...], Field(min_length=1, description="which rules, in this order")
+    ] = ("explicit-pads", "pad-before-pool"),
     only: Annotated[
-        list[str], Field(description="the layers to rewrite, by name or glob; none given: all")
-    ] = [],  # noqa: B006
-    exclude: Annotated[list[str], Field(description="layers to leave alone, by name or glob")] = [],  # noqa: B006
+        tuple[str, ...],
+        Field(description="the layers to rewrite, by name or glob; none given: all"),
+    ] = (),
+    exclude: Annotated[
+        tuple[str, ...], Field(description="layers to leave alone, by name or glob")
+    ] = (),
 ) -> Transform:
     """Write layers as other operators that compute the same.
 
