@@ -35,6 +35,7 @@ _HOMES = {
         "prune_weights",
         "quantize",
         "quantize_weights",
+        "rewrite",
         "sparsify",
     ),
     "modelcheck.verification": ("Plan", "Verification", "verify"),
@@ -70,6 +71,7 @@ __all__ = [
     "prune_weights",
     "quantize",
     "quantize_weights",
+    "rewrite",
     "save",
     "sparsify",
     "verify",
@@ -101,5 +103,6 @@ if TYPE_CHECKING:
     from modelcheck.transforms.prune_weights import prune_weights
     from modelcheck.transforms.quantize import quantize
     from modelcheck.transforms.quantize_weights import quantize_weights
+    from modelcheck.transforms.rewrite import rewrite
     from modelcheck.transforms.sparsify import sparsify
     from modelcheck.verification import Plan, Verification, verify

@@ -10,7 +10,7 @@ import pytest
 from pydantic import Field
 
 from modelcheck.errors import UsageError
-from modelcheck.transforms import Claim, Transform
+from modelcheck.transforms import Claim, Transform, identity
 from modelcheck.transforms.options import InsteadOf, checked, option_table, validate
 
 
@@ -89,6 +89,19 @@ def test_the_table_says_type_default_choices_and_help() -> None:
     assert table["strict"].type == "true or false"
     assert table["threshold"].type == "number"
     assert table["exclude"].type == "list"
+
+
+def test_a_list_of_words_is_checked_word_by_word() -> None:
+    @checked
+    def mix_colors(*, colors: tuple[Literal["red", "green"], ...] = ("red",)) -> Transform:
+        """Mix."""
+        return identity()
+
+    (colors,) = option_table(mix_colors)
+    assert (colors.type, colors.choices) == ("any of", ("red", "green"))
+    assert mix_colors(colors=["green", "red"]).options["colors"] == ("green", "red")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=r"colors=gren: must be one of red, green\n.*'green'"):
+        mix_colors(colors=["red", "gren"])  # type: ignore[arg-type]
 
 
 def test_a_factory_with_a_positional_or_undefaulted_parameter_is_refused() -> None:

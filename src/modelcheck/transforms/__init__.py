@@ -17,6 +17,7 @@ from modelcheck.transforms.options import Option
 from modelcheck.transforms.prune_weights import prune_weights
 from modelcheck.transforms.quantize import quantize
 from modelcheck.transforms.quantize_weights import quantize_weights
+from modelcheck.transforms.rewrite import rewrite
 from modelcheck.transforms.sparsify import sparsify
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "prune_weights",
     "quantize",
     "quantize_weights",
+    "rewrite",
     "sparsify",
 ]

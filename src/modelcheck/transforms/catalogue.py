@@ -19,6 +19,7 @@ from modelcheck.transforms.options import Option, option_table, transform_name
 from modelcheck.transforms.prune_weights import prune_weights
 from modelcheck.transforms.quantize import quantize
 from modelcheck.transforms.quantize_weights import quantize_weights
+from modelcheck.transforms.rewrite import rewrite
 from modelcheck.transforms.sparsify import sparsify, sparsity_of
 
 Options = Mapping[str, Any]
@@ -62,6 +63,18 @@ _ROWS = (
         fold_batchnorm,
         Claim.EXACT,
         source="B. Jacob et al., CVPR 2018, section 3.2; ONNX operators BatchNormalization, Conv",
+    ),
+    Row(
+        rewrite,
+        Claim.EXACT,
+        source="K. Chellapilla et al., High Performance Convolutional Neural Networks for Document "
+        "Processing, 2006 (im2col); ONNX operators Conv, Gemm, AveragePool",
+        examples=(
+            {},
+            {"rules": ["explicit-pads", "conv1x1-as-matmul", "conv-as-matmul"]},
+            {"rules": ["gemm-as-matmul"]},
+            {"rules": ["matmul-as-gemm"]},
+        ),
     ),
     Row(
         sparsify,

@@ -86,6 +86,11 @@ class Edit:
         node.replace_input_with(index, value)
         self._changed = True
 
+    def set_attribute(self, node: ir.Node, attribute: ir.Attr) -> None:
+        """Give a node an attribute, in place of the one of that name."""
+        node.attributes[attribute.name] = attribute
+        self._changed = True
+
     def node(
         self, op_type: str, inputs: Sequence[ir.Value | None], stem: str, *, like: ir.Value | None,
         **attributes: int | float,
@@ -114,6 +119,13 @@ class Edit:
         heir.name, heir.type = old.name, old.type
         if old.shape is not None:
             heir.shape = old.shape
+        self._changed = True
+        self.drop_unused(inputs)
+
+    def remove_unused(self, node: ir.Node) -> None:
+        """Remove a node whose output nothing uses, and the constants that only it used."""
+        inputs = tuple(node.inputs)
+        self.graph.remove(node, safe=True)
         self._changed = True
         self.drop_unused(inputs)
 

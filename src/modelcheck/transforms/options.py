@@ -163,11 +163,13 @@ def _usage_error(model: type[BaseModel], options: Options, error: ValidationErro
     first = error.errors(include_url=False)[0]
     key = str(first["loc"][0]) if first["loc"] else ""
     kind, value = first["type"], options.get(key)
+    choices = _choices(model.model_fields[key].annotation) if key else ()
+    if choices and isinstance(value, list) and len(first["loc"]) > 1:
+        value = value[int(first["loc"][1])]
     where = f"{printable(key)}={printable(str(value))}"
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
         return UsageError(f"{words} {first['ctx'][bound]:g}", where=where)
-    choices = _choices(model.model_fields[key].annotation) if key else ()
     if choices and not kind.startswith("string_pattern"):
         return UsageError(
             f"must be one of {', '.join(choices)}",
@@ -201,6 +203,8 @@ def _bare(annotation: Any) -> Any:
 
 def _choices(annotation: Any) -> tuple[str, ...]:
     bare = _bare(annotation)
+    if typing.get_origin(bare) in (list, tuple):
+        return _choices(typing.get_args(bare)[0])
     if typing.get_origin(bare) is Literal:
         return tuple(str(c) for c in typing.get_args(bare))
     if isinstance(bare, type) and issubclass(bare, Enum):
@@ -210,9 +214,10 @@ def _choices(annotation: Any) -> tuple[str, ...]:
 
 def _type_text(field: FieldInfo) -> str:
     bare = _bare(field.annotation)
+    is_list = typing.get_origin(bare) in (list, tuple)
     if _choices(bare):
-        return "one of"
-    if typing.get_origin(bare) in (list, tuple):
+        return "any of" if is_list else "one of"
+    if is_list:
         return "list"
     words = {float: "number", int: "whole number", bool: "true or false", str: "text"}
     return ", ".join([words.get(bare, "value"), *_bounds(field)])

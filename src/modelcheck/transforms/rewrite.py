@@ -1,0 +1,95 @@
+"""The transform `rewrite`, and the table of its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from modelcheck.model import Model
+from modelcheck.model.static import Static
+from modelcheck.transforms.base import Claim, Context, Transform
+from modelcheck.transforms.edit import Edit
+from modelcheck.transforms.graph import (
+    CannotChange,
+    is_standard,
+    layer_name,
+    matching,
+    report_hidden,
+)
+from modelcheck.transforms.options import checked
+from modelcheck.transforms.rules import convolution, dense, padding
+from modelcheck.transforms.rules.rule import Rule, Site
+
+RULES: Mapping[str, Rule] = {
+    rule.name: rule
+    for rule in (
+        padding.EXPLICIT_PADS,
+        padding.PAD_BEFORE_POOL,
+        convolution.POINTWISE,
+        convolution.WINDOWED,
+        dense.GEMM_AS_MATMUL,
+        dense.MATMUL_AS_GEMM,
+    )
+}
+Name = Literal[
+    "explicit-pads", "pad-before-pool", "conv1x1-as-matmul", "conv-as-matmul",
+    "gemm-as-matmul", "matmul-as-gemm",
+]  # fmt: skip
+
+
+@checked
+def rewrite(
+    *,
+    rules: Annotated[
+        tuple[Name, ...], Field(min_length=1, description="which rules, in this order")
+    ] = ("explicit-pads", "pad-before-pool"),
+    only: Annotated[
+        tuple[str, ...],
+        Field(description="the layers to rewrite, by name or glob; none given: all"),
+    ] = (),
+    exclude: Annotated[
+        tuple[str, ...], Field(description="layers to leave alone, by name or glob")
+    ] = (),
+) -> Transform:
+    """Write layers as other operators that compute the same.
+
+    explicit-pads       auto_pad SAME_* as numbers          (SAME_LOWER is wrong on every cv2)
+    pad-before-pool     AveragePool that counts its padding as Pad and AveragePool
+    conv1x1-as-matmul   Y = W·X + b over H·W pixels: Reshape, MatMul, Add, Reshape
+    conv-as-matmul      k×k: Pad, k·k Slices, Concat, and the same product
+    gemm-as-matmul      Gemm as MatMul and Add
+    matmul-as-gemm      MatMul and Add as Gemm
+    Which of the last four pays depends on the engine and the layer (docs/rewrites.md): name the
+    layers with `only`. Left alone: shapes that are not known, weights that are computed.
+    Claim: exact (the order of sums changes).
+    """
+
+    def apply(model: Model, context: Context) -> Model:
+        edit = Edit(model)
+        chosen = [RULES[name] for name in rules]
+        operators = frozenset[str]().union(*(rule.operators for rule in chosen))
+        report_hidden(edit.model, operators, context)
+        names = [layer_name(node) for node in edit.graph if is_standard(node, *operators)]
+        unwanted = matching(exclude, names)
+        wanted = (matching(only, names) if only else frozenset(names)) - unwanted
+        for name in names:
+            if name in unwanted:
+                context.leave(name, "excluded")
+        for rule in chosen:
+            _apply_rule(rule, edit, context, wanted)
+        return edit.done()
+
+    return Transform("rewrite", Claim.EXACT, apply)
+
+
+def _apply_rule(rule: Rule, edit: Edit, context: Context, wanted: frozenset[str]) -> None:
+    static = Static(edit.graph, edit.opset)
+    for node in [node for node in edit.graph if is_standard(node, *rule.operators)]:
+        if layer_name(node) not in wanted:
+            continue
+        try:
+            rule.apply(Site(edit, static, node))
+        except CannotChange as reason:
+            context.leave(layer_name(node), f"{rule.name}: {reason}")

@@ -1,0 +1,155 @@
+"""Convolutions as matrix products, where an engine's product is faster than its convolution.
+
+1x1     Y[n, o, p] = sum_c W[o, c] X[n, c, p] + b[o],    p one of H·W pixels:
+        Reshape (N, C, H·W), MatMul with W (1, O, C) on the left, Add, Reshape (N, O, H', W')
+k×k     The same with k·k times as many channels: tap (i, j) is X padded, and cut to the pixels
+        that W[:, :, i, j] multiplies:
+            X_ij[n, c, y, x] = Xpad[n, c, s·y + d·i, s·x + d·j],   s strides, d dilations
+        Pad, k·k Slices, Concat on channels (N, k·k·C, H', W'), then as above.
+G groups are a further axis of the product: W (1, G, O/G, C/G).
+
+Source: the lowering of convolutions of K. Chellapilla et al., 2006 (im2col).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import onnx_ir as ir
+
+from modelcheck.model.static.layers import window
+from modelcheck.transforms.graph import CannotChange, layer_name
+from modelcheck.transforms.rules.rule import Rule, Site
+
+_PAD_AND_SLICE_TAKE_INPUTS = 11  # opset
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """The numbers of one Conv. Spatial tuples have one entry for each spatial axis."""
+
+    weight: np.ndarray  # (O, C/G, *kernel)
+    bias: np.ndarray | None  # (O,)
+    groups: int
+    channels: int
+    size: tuple[int, ...]  # of the input
+    result: tuple[int, ...]  # of the output
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    pads: tuple[int, ...]  # all begins, then all ends
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        return self.weight.shape[2:]
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether it mixes channels and nothing else."""
+        return self.size == self.result and set(self.kernel) == {1} and not any(self.pads)
+
+
+def _read(site: Site) -> _Convolution:
+    node, weight = site.node, site.weight(1)
+    n = weight.ndim - 2
+    channels, *size = site.dims(node.inputs[0], rank=weight.ndim)
+    groups = node.attributes.get_int("group", 1)
+    if groups > 1 and weight.shape[1] == 1:
+        raise CannotChange("it is depthwise: a product for each channel gains nothing")
+    auto = node.attributes.get_string("auto_pad", "NOTSET")
+    if auto not in ("NOTSET", "VALID"):
+        raise CannotChange("its padding is automatic: apply the rule 'explicit-pads' first")
+    result = window(node, tuple(size), weight.shape[2:])
+    return _Convolution(
+        weight=weight,
+        bias=site.bias(2),
+        groups=groups,
+        channels=channels,
+        size=tuple(size),
+        result=tuple(int(d) for d in result if d is not None),
+        strides=site.ints("strides", (1,) * n),
+        dilations=site.ints("dilations", (1,) * n),
+        pads=(0,) * (2 * n) if auto == "VALID" else site.ints("pads", (0,) * (2 * n)),
+    )
+
+
+def _pointwise(site: Site) -> bool:
+    conv = _read(site)
+    if not conv.is_pointwise:
+        return False
+    x = site.node.inputs[0]
+    assert x is not None
+    _multiply(site, conv, x)
+    return True
+
+
+def _windowed(site: Site) -> bool:
+    conv = _read(site)
+    if conv.is_pointwise:
+        return False
+    if site.edit.opset < _PAD_AND_SLICE_TAKE_INPUTS:
+        raise CannotChange(f"opset {site.edit.opset} is older than {_PAD_AND_SLICE_TAKE_INPUTS}")
+    if conv.groups > 1:
+        raise CannotChange("it has groups")
+    _multiply(site, conv, _unfold(site, conv))
+    return True
+
+
+def _multiply(site: Site, conv: _Convolution, x: ir.Value) -> None:
+    """Put the product in the convolution's place; x has a channel for each tap and channel."""
+    edit, node, stem = site.edit, site.node, layer_name(site.node)
+    w, outputs, pixels = conv.weight, conv.weight.shape[0], int(np.prod(conv.result))
+    # Taps before channels, as _unfold stacks them.
+    matrix = np.moveaxis(w, 1, -1).reshape(outputs, -1)
+    groups = (conv.groups,) if conv.groups > 1 else ()
+    rows, columns = outputs // conv.groups, matrix.shape[1]
+    matrix = matrix.reshape(1, *groups, rows, columns)
+    # Without groups a one-dimensional convolution has the right shape already.
+    reshaped = bool(groups) or len(conv.result) != 1
+    if reshaped:
+        x = _reshape(site, x, (*groups, columns, pixels), "pixels")
+    left = edit.initializer(f"{stem}.matrix", np.ascontiguousarray(matrix))
+    y = edit.node("MatMul", [left, x], f"{stem}/product", like=None)
+    if conv.bias is not None:
+        bias = conv.bias.reshape(1, *groups, rows, 1)
+        y = edit.node("Add", [y, edit.initializer(f"{stem}.bias", bias)], f"{stem}/bias", like=None)
+    if reshaped:
+        y = _reshape(site, y, (outputs, *conv.result), "image")
+    y.type = node.outputs[0].type
+    edit.remove(node, heir=y)
+
+
+def _unfold(site: Site, conv: _Convolution) -> ir.Value:
+    """(N, C, *size) -> (N, taps·C, *result)."""
+    edit, stem = site.edit, layer_name(site.node)
+    x = site.node.inputs[0]
+    assert x is not None
+    if any(conv.pads):
+        n = len(conv.size)
+        pads = [0, 0, *conv.pads[:n], 0, 0, *conv.pads[n:]]
+        widths = edit.initializer(f"{stem}.pads", np.array(pads, np.int64))
+        x = edit.node("Pad", [x, widths], f"{stem}/pad", like=None)
+    axes = edit.initializer(f"{stem}.axes", np.arange(2, 2 + len(conv.size)))
+    taps = []
+    for tap in product(*map(range, conv.kernel)):
+        begins = np.array(tap) * conv.dilations
+        ends = begins + (np.array(conv.result) - 1) * conv.strides + 1
+        where = [edit.initializer(f"{stem}.begins", begins), edit.initializer(f"{stem}.ends", ends)]
+        steps = [edit.initializer(f"{stem}.steps", np.array(conv.strides))]
+        steps = steps if set(conv.strides) != {1} else []
+        taps.append(edit.node("Slice", [x, *where, axes, *steps], f"{stem}/tap", like=None))
+    if len(taps) == 1:
+        return taps[0]
+    return edit.node("Concat", taps, f"{stem}/taps", like=None, axis=1)
+
+
+def _reshape(site: Site, x: ir.Value, shape: tuple[int, ...], role: str) -> ir.Value:
+    """To this shape behind the batch axis, which stays as it is (0)."""
+    edit, stem = site.edit, layer_name(site.node)
+    target = edit.initializer(f"{stem}.{role}", np.array((0, *shape), np.int64))
+    return edit.node("Reshape", [x, target], f"{stem}/{role}", like=None)
+
+
+POINTWISE = Rule("conv1x1-as-matmul", frozenset(("Conv",)), _pointwise)
+WINDOWED = Rule("conv-as-matmul", frozenset(("Conv",)), _windowed)

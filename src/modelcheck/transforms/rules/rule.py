@@ -1,0 +1,61 @@
+"""What a rewriting rule is, and what rules ask of a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from modelcheck.model.static import Static
+from modelcheck.transforms.edit import Edit
+from modelcheck.transforms.graph import FLOATS, CannotChange, constant
+
+
+@dataclass(frozen=True)
+class Site:
+    """A node that a rule looks at, the graph it stands in, and what is known of the values."""
+
+    edit: Edit
+    static: Static
+    node: ir.Node
+
+    def dims(self, value: ir.Value | None, *, rank: int | None = None) -> tuple[int, ...]:
+        """All dimensions but the first, the batch. Raises CannotChange where one is unknown."""
+        dims = self.static.dims(value)
+        name = "?" if value is None else value.name
+        if dims is None or None in dims[1:] or len(dims) < 2:
+            raise CannotChange(f"the shape of '{name}' is not known")
+        if rank is not None and len(dims) != rank:
+            raise CannotChange(f"'{name}' has {len(dims)} axes, not {rank}")
+        return tuple(int(d) for d in dims[1:] if d is not None)
+
+    def weight(self, index: int) -> np.ndarray:
+        """The constant, floating-point array at an input."""
+        tensor = constant(self.node.inputs[index]) if index < len(self.node.inputs) else None
+        if tensor is None or tensor.dtype not in FLOATS:
+            raise CannotChange("its weight is not a floating-point constant")
+        return tensor.numpy()
+
+    def bias(self, index: int) -> np.ndarray | None:
+        """The constant at an input that may be left out."""
+        if index >= len(self.node.inputs) or self.node.inputs[index] is None:
+            return None
+        return self.weight(index)
+
+    def ints(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(self.node.attributes.get_ints(name, ()) or default)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One exact rewriting: which operators it looks at, and how it writes one of them anew.
+
+    `apply` changes the graph, or raises CannotChange before it has changed anything; it returns
+    False where the node is simply none of its own, which nobody needs to be told.
+    """
+
+    name: str
+    operators: frozenset[str]
+    apply: Callable[[Site], bool]

@@ -1,0 +1,219 @@
+"""rewrite: other operators, the same function, on onnxruntime and on cv2."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from small_graphs import (
+    CLASSIC,
+    NEW,
+    Runner,
+    inputs_for,
+    model,
+    node,
+    normal,
+    worst_error,
+)
+
+from modelcheck.errors import UsageError
+from modelcheck.model import Model
+from modelcheck.transforms import Context
+from modelcheck.transforms.rewrite import rewrite
+
+ENGINES = {"classic": CLASSIC, "new": NEW}
+ROUNDING = 2e-6
+
+
+def conv(
+    weight: tuple[int, ...], x: tuple[int | str, ...], *, bias: bool = True, **attributes: object
+) -> Model:
+    """x -> Conv 'conv' -> Relu -> y."""
+    weights = {"w": normal(1, *weight)}
+    if bias:
+        weights["b"] = normal(2, weight[0])
+    return model(
+        [
+            node("Conv", ["x", "w", "b"][: 2 + bias], ["c"], name="conv", **attributes),
+            node("Relu", ["c"], ["y"], name="relu"),
+        ],
+        weights, {"x": x}, {"y": free(x)},
+    )  # fmt: skip
+
+
+def free(x: tuple[int | str, ...]) -> list[str]:
+    """A shape of the same rank that says nothing."""
+    return [f"d{axis}" for axis in range(len(x))]
+
+
+def pool(kind: str, x: tuple[int, ...], **attributes: object) -> Model:
+    pooling = node(kind, ["x"], ["y"], name="pool", **attributes)
+    return model([pooling], {}, {"x": x}, {"y": free(x)})
+
+
+def operators(changed: Model) -> list[str]:
+    return sorted(n.op_type for n in changed.graph if n.op_type not in ("Relu", "Reshape"))
+
+
+POINTWISE = {
+    "2-D": conv((6, 4, 1, 1), (1, 4, 5, 7)),
+    "without a bias": conv((6, 4, 1, 1), (1, 4, 5, 7), bias=False),
+    "batch of 3": conv((6, 4, 1, 1), (3, 4, 5, 7)),
+    "free batch": conv((6, 4, 1, 1), ("n", 4, 5, 7)),
+    "1-D": conv((6, 4, 1), (2, 4, 5)),
+    "groups": conv((6, 4, 1, 1), (2, 8, 5, 5), group=2),
+    "1-D in groups": conv((6, 4, 1), (2, 8, 5), group=2),
+}
+WINDOWED = {
+    "3x3 padded": conv((6, 4, 3, 3), (2, 4, 5, 7), pads=[1, 1, 1, 1]),
+    "strides": conv((6, 4, 3, 3), (1, 4, 9, 8), strides=[2, 3], pads=[1, 0, 0, 1]),
+    "dilations": conv((6, 4, 3, 3), (1, 4, 9, 9), dilations=[2, 2], pads=[2, 2, 2, 2]),
+    "1x1 with strides": conv((6, 4, 1, 1), (1, 4, 8, 8), strides=[2, 2]),
+    "1-D": conv((6, 4, 3), (2, 4, 9), pads=[1, 1]),
+    "even kernel": conv((6, 4, 2, 4), (1, 4, 6, 6), auto_pad="VALID"),
+    "free batch": conv((6, 4, 3, 3), ("n", 4, 5, 7), pads=[1, 1, 1, 1]),
+}
+AS_PRODUCTS = {
+    **{f"1x1 {k}": (m, "conv1x1-as-matmul") for k, m in POINTWISE.items()},
+    **{f"kxk {k}": (m, "conv-as-matmul") for k, m in WINDOWED.items()},
+}
+
+
+@pytest.mark.parametrize("case", AS_PRODUCTS)
+def test_a_convolution_becomes_a_product_of_the_same_value(runner: Runner, case: str) -> None:
+    original, rule = AS_PRODUCTS[case]
+    changed = rewrite(rules=[rule])(original)
+    runner.check(changed)
+    assert "Conv" not in operators(changed)
+    assert "MatMul" in operators(changed)
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("case", AS_PRODUCTS)
+def test_cv2_computes_the_product_rightly(runner: Runner, case: str, engine: str) -> None:
+    original, rule = AS_PRODUCTS[case]
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    actual = runner.opencv(rewrite(rules=[rule])(original), inputs, engine=ENGINES[engine])
+    assert worst_error(expected, actual) < 10 * ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("original", "rule", "reason"),
+    [
+        (conv((4, 1, 1, 1), (1, 4, 5, 5), group=4), "conv1x1-as-matmul", "depthwise"),
+        (conv((6, 4, 1, 1), (1, 4, "h", "w")), "conv1x1-as-matmul", "not known"),
+        (conv((6, 4, 3, 3), (1, 8, 5, 5), group=2), "conv-as-matmul", "groups"),
+        (conv((6, 4, 3, 3), (1, 4, 5, 5), auto_pad="SAME_UPPER"), "conv-as-matmul", "automatic"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_rewritten_is_left_alone_and_named(
+    original: Model, rule: str, reason: str
+) -> None:
+    context = Context()
+    assert rewrite(rules=[rule])(original, context) is original
+    assert [left.layer for left in context.left_alone] == ["conv"]
+    assert reason in context.left_alone[0].reason
+
+
+@pytest.mark.parametrize("rule", ["conv1x1-as-matmul", "conv-as-matmul"])
+def test_a_rule_is_silent_about_the_convolutions_of_the_other(rule: str) -> None:
+    original = WINDOWED["strides"] if rule == "conv1x1-as-matmul" else POINTWISE["2-D"]
+    context = Context()
+    assert rewrite(rules=[rule])(original, context) is original
+    assert context.left_alone == []
+
+
+SAME = {
+    **{
+        f"{kind} {auto}": pool(kind, (1, 2, 5, 6), auto_pad=auto, kernel_shape=[2, 4])
+        for kind in ("MaxPool", "AveragePool")
+        for auto in ("SAME_UPPER", "SAME_LOWER")
+    },
+    "Conv SAME_UPPER": conv((6, 4, 2, 4), (1, 4, 5, 6), auto_pad="SAME_UPPER", strides=[2, 1]),
+    "Conv SAME_LOWER": conv((6, 4, 2, 4), (1, 4, 5, 6), auto_pad="SAME_LOWER", strides=[2, 1]),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("case", SAME)
+def test_explicit_pads_say_what_automatic_ones_mean(runner: Runner, case: str, engine: str) -> None:
+    changed = rewrite(rules=["explicit-pads"])(SAME[case])
+    inputs = inputs_for(SAME[case])
+    expected = runner.onnxruntime(SAME[case], inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+    actual = runner.opencv(changed, inputs, engine=ENGINES[engine])
+    assert worst_error(expected, actual) < 10 * ROUNDING
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_pool_that_counts_its_padding_is_right_on_every_engine(
+    runner: Runner, engine: str
+) -> None:
+    original = pool(
+        "AveragePool", (1, 2, 5, 6), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1
+    )
+    changed = rewrite(rules=["pad-before-pool"])(original)
+    assert operators(changed) == ["AveragePool", "Pad"]
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.opencv(changed, inputs, engine=ENGINES[engine])) < 1e-5
+
+
+def dense(op_type: str, *, add: bool = False, **attributes: object) -> Model:
+    weights = {"w": normal(1, 4, 5), "b": normal(2, 5)}
+    if attributes.get("transB"):
+        weights["w"] = np.ascontiguousarray(weights["w"].T)
+    first = ["x", "w"] if add else ["x", "w", "b"]
+    nodes = [node(op_type, first, ["h" if add else "y"], name="dense", **attributes)]
+    if add:
+        nodes.append(node("Add", ["b", "h"], ["y"], name="add"))
+    return model(nodes, weights, {"x": (3, 4)}, {"y": (3, 5)})
+
+
+@pytest.mark.parametrize(
+    ("original", "rule", "expected"),
+    [
+        (dense("Gemm"), "gemm-as-matmul", ["Add", "MatMul"]),
+        (dense("Gemm", transB=1, alpha=0.5, beta=2.0), "gemm-as-matmul", ["Add", "MatMul"]),
+        (dense("MatMul", add=True), "matmul-as-gemm", ["Gemm"]),
+    ],
+)
+def test_dense_layers_take_the_other_form(
+    runner: Runner, original: Model, rule: str, expected: list[str]
+) -> None:
+    changed = rewrite(rules=[rule])(original)
+    runner.check(changed)
+    assert operators(changed) == expected
+    inputs = inputs_for(original)
+    want = runner.onnxruntime(original, inputs)
+    assert worst_error(want, runner.onnxruntime(changed, inputs)) < ROUNDING
+
+
+class TestChoice:
+    def two(self) -> Model:
+        return model(
+            [
+                node("Conv", ["x", "v"], ["a"], name="first"),
+                node("Conv", ["a", "w"], ["y"], name="second"),
+            ],
+            {"v": normal(1, 6, 4, 1, 1), "w": normal(2, 6, 6, 1, 1)},
+            {"x": (1, 4, 5, 5)}, {"y": (1, 6, 5, 5)},
+        )  # fmt: skip
+
+    def convolutions(self, **options: object) -> list[str]:
+        changed = rewrite(rules=["conv1x1-as-matmul"], **options)(self.two())  # type: ignore[arg-type]
+        return [n.name or "" for n in changed.graph if n.op_type == "Conv"]
+
+    def test_only_names_the_layers_that_are_rewritten(self) -> None:
+        assert self.convolutions(only=["first"]) == ["second"]
+
+    def test_excluded_layers_stay(self) -> None:
+        assert self.convolutions(exclude=["f*"]) == ["first"]
+
+    @pytest.mark.parametrize("option", ["only", "exclude"])
+    def test_a_name_that_no_layer_has_is_an_error(self, option: str) -> None:
+        with pytest.raises(UsageError, match="frist"):
+            self.convolutions(**{option: ["frist"]})
