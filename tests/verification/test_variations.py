@@ -11,14 +11,21 @@ from hypothesis import given
 
 from modelcheck.data import open_samples
 from modelcheck.model import Model, load
+from modelcheck.model.static import Static
 from modelcheck.process import Workspace
 from modelcheck.reference import ReferenceActivations, open_reference
 from modelcheck.testing.models import models, sample
 from modelcheck.testing.net import Net
 from modelcheck.testing.runner import Runner
 from modelcheck.transforms import Context, quantize, quantize_weights
-from modelcheck.verification.variations import channels_permuted, sums_split, weights_as_floats
+from modelcheck.verification.variations import (
+    channels_permuted,
+    sums_split,
+    weights_as_floats,
+    weights_rounded,
+)
 
+SUMS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 
 
@@ -48,6 +55,31 @@ def test_split_sums_are_the_same_function(runner: Runner, model: Model) -> None:
         assert split.digest != model.digest
         assert difference(runner, model, split) < 1e-3
         assert split.signature == model.signature
+
+
+@given(models())
+def test_weights_rounded_anew_differ_in_their_last_bits(model: Model) -> None:
+    rounded = weights_rounded(model, 3)
+    if rounded is None:
+        return
+    before = {n.name: n for n in model.graph}
+    for node in rounded.graph:
+        if node.op_type != "Conv":
+            continue
+        kept = Static(model.graph, model.opset).constant(before[node.name].inputs[1])
+        anew = Static(rounded.graph, rounded.opset).constant(node.inputs[1])
+        assert kept is not None
+        assert anew is not None
+        np.testing.assert_array_max_ulp(kept, anew, 2)
+    assert rounded.signature == model.signature
+
+
+@given(models())
+def test_weights_rounded_anew_are_the_same_function(runner: Runner, model: Model) -> None:
+    rounded = weights_rounded(model, 3)
+    if rounded is not None:
+        assert rounded.digest != model.digest or not any(n.op_type in SUMS for n in model.graph)
+        assert difference(runner, model, rounded) < 1e-3
 
 
 def test_a_layer_alone_is_split_under_the_name_of_its_output(runner: Runner) -> None:

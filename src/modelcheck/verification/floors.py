@@ -1,6 +1,7 @@
 """The noise floor, measured: the original again in other forms, on every engine that the lane uses.
 
-    on each engine       channels permuted, four times; where that is not possible, sums split twice
+    on each engine       channels permuted, four times, or where that is not possible sums split
+                         twice; then weights rounded anew, twice
     on classic           its convolutions without Winograd
     on two engines       the original on the one against the original on the other
 An engine counts only where it runs the original rightly: one that is wrong is no noise. A floor
@@ -41,12 +42,17 @@ from modelcheck.verification.equivalence import Kept, aligned
 from modelcheck.verification.floor_notes import FloorNotes
 from modelcheck.verification.lane import Arrays, Lane
 from modelcheck.verification.memory import Memory, key_of
-from modelcheck.verification.variations import channels_permuted, sums_split, weights_as_floats
+from modelcheck.verification.variations import (
+    channels_permuted,
+    sums_split,
+    weights_as_floats,
+    weights_rounded,
+)
 
 Outputs = Sequence[Arrays]  # one entry a sample
 Form = Callable[[Model, int], Model | None]
 
-_PERMUTATIONS, _SPLITS = 4, 2
+_PERMUTATIONS, _SPLITS, _ROUNDINGS = 4, 2, 2
 _DEFAULTS = NetOptions()
 _NAME = "a process that measures"
 # The first that a model has is tried, as often as is said.
@@ -170,6 +176,9 @@ class Measurement:
                 yield
             if done:
                 break
+        for seed in range(self.seed, self.seed + _ROUNDINGS):
+            if self._form("weights rounded anew", engine, seed, weights_rounded):
+                yield
         if engine is Engine.CLASSIC and self._without_winograd(engine):
             yield
 

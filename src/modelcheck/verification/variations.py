@@ -3,6 +3,7 @@
     channels permuted    y = (W P') (P x)                     the order of the sums
     sums split           y = W1 x + W2 x,   W1 + W2 = W       what is summed first
     weights as floats    (q - zero) * scale, stored as float  int8 kernels give way to float ones
+    weights rounded anew W' = fl(fl(s W) / s),  1 <= s < 2    the last bit of each weight
 Pure: a model in, a model out, or None where it has nothing of the kind.
 """
 
@@ -43,6 +44,27 @@ def sums_split(model: Model, seed: int) -> Model | None:
         _split(edit, node, weight, random.random(weight.shape) < 0.5)
     split = edit.done()
     return None if split is source else split
+
+
+def weights_rounded(model: Model, seed: int) -> Model | None:
+    """Every constant float weight scaled and scaled back, rounded both times.
+
+    So do folding and splitting a BatchNormalization: they are exact, and keep no weight to the bit.
+    """
+    edit = Edit(model)
+    static = Static(edit.graph, edit.opset)
+    random = np.random.default_rng(seed)
+    for node in list(edit.graph):
+        if node.domain or node.op_type not in (*_SUMS, "BatchNormalization"):
+            continue
+        weight = static.constant(node.inputs[1])
+        if weight is None or weight.dtype != np.float32:
+            continue
+        factors = 1 + random.random(weight.shape, np.float32)
+        anew = edit.initializer(f"{node.outputs[0].name}/anew", weight * factors / factors)
+        edit.set_input(node, 1, anew)
+    rounded = edit.done()
+    return None if rounded is model else rounded
 
 
 def weights_as_floats(model: Model) -> Model | None:
