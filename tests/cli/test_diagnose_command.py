@@ -44,7 +44,7 @@ def test_a_named_layer_exits_1_and_everything_asked_for_is_written(
         "OWN SQNR",
         "IN OUTPUTS",
         "first, worst",
-        "the transform",
+        "  transform",
         "REDUCED  to 1",
         "FAILED",
     ):

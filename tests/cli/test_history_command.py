@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 TOOL = str(Path(sys.executable).with_name("modelcheck"))
 QUICK = (

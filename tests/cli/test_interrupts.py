@@ -97,9 +97,11 @@ def test_a_killed_run_takes_its_children_along_and_is_swept_by_the_next(tmp_path
 def test_the_second_of_two_runs_on_one_output_gives_way(tmp_path: Path) -> None:
     first = start(tmp_path / "o.onnx", Path(tempfile.gettempdir()))
     wait_until_it_runs(first)
+    first.send_signal(signal.SIGSTOP)  # else it may be done before the second has begun
     second = subprocess.run(
         command(tmp_path / "o.onnx"), capture_output=True, text=True, timeout=60, check=False
     )
+    first.send_signal(signal.SIGCONT)
     assert second.returncode == 7, second.stderr
     assert first.wait(timeout=120) == 0
 
@@ -137,7 +139,9 @@ def test_a_model_that_changes_during_the_run_is_refused(tmp_path: Path) -> None:
     words = [str(model) if w.endswith("digits_resnet.onnx") else w for w in command(output)]
     process = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     wait_until_it_runs(process)
+    process.send_signal(signal.SIGSTOP)
     model.write_bytes((FIXTURES / "digits_mlp.onnx").read_bytes())
+    process.send_signal(signal.SIGCONT)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 3, error
     assert not output.exists()

@@ -73,6 +73,7 @@ def test_the_complete_recipe_of_the_docs_is_applied_and_verified(checkout: Path)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_the_complete_policy_of_the_metrics_page_passes_in_pytest(checkout: Path) -> None:
     folder = checkout / "fixtures"
     (folder / "digits.modelcheck.toml").write_text(blocks(METRICS, "toml")[0], encoding="utf-8")
@@ -94,6 +95,7 @@ def test_every_policy_of_the_metrics_page_is_valid_and_names_every_kind() -> Non
         assert kind == FUNCTION or f"`{kind}`" in METRICS
 
 
+@pytest.mark.long
 def test_the_example_of_the_history_releases_twice_and_shows_both(checkout: Path) -> None:
     commands = blocks((ROOT / "docs" / "history.md").read_text(encoding="utf-8"), "sh")[0]
     environment = {k: v for k, v in os.environ.items() if k != "MODELCHECK_LEDGER"}

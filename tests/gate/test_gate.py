@@ -76,6 +76,7 @@ def test_an_equivalent_rewrite_is_accepted(number: int) -> None:
     assert result.outcome is Outcome.PASS, [check.message for check in result.checks]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", range(4))
 def test_a_thousandth_in_one_channel_of_a_quantized_net_is_rejected(seed: int) -> None:
     """Its layers are int8: the scale of one channel grows, and roundings go the other way."""

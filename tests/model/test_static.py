@@ -57,7 +57,8 @@ def test_all_shapes_of_generated_models_are_known(model: Model) -> None:
             if not behind & {"If", "SiLU"}:
                 dims = static.dims(value)
                 assert dims is not None
-                assert None not in (dims[1:] if free_batch else dims), value.name
+                # The batch may stand anywhere: a Gemm may take its input transposed.
+                assert dims.count(None) <= free_batch, value.name
 
 
 def _above(value: ir.Value) -> list[ir.Node]:

@@ -58,6 +58,7 @@ max-slowdown = "90%"
     assert len(list(cases)) == 6
 
 
+@pytest.mark.long
 def test_each_budget_is_an_item_of_its_own(project: pytest.Pytester) -> None:
     _policy(
         project,
@@ -76,6 +77,7 @@ max-file-size = "1kB"
     result.stdout.fnmatch_lines(["*max-file-size*", "*FAIL: *file size *at most 1000 B*"])
 
 
+@pytest.mark.long
 def test_a_limit_on_the_worst_error_is_an_item_of_its_own(project: pytest.Pytester) -> None:
     _policy(
         project,
@@ -227,6 +229,7 @@ _CALLABLES = """
 """
 
 
+@pytest.mark.long
 def test_callables_judge_beside_the_limits_of_the_policy(project: pytest.Pytester) -> None:
     project.makepyfile(
         _CALLABLES
@@ -255,6 +258,7 @@ def test_callables_judge_beside_the_limits_of_the_policy(project: pytest.Pyteste
     assert "function.py" not in result.stdout.str()
 
 
+@pytest.mark.long
 def test_each_declared_metric_is_an_item_of_its_own(project: pytest.Pytester) -> None:
     policy = """
 [data]
@@ -278,6 +282,7 @@ max = 0.001
     result.stdout.fnmatch_lines(["INCONCLUSIVE: *metric drop*Give about*"])
 
 
+@pytest.mark.long
 def test_runs_are_recorded_in_the_root_folder_and_held_to_the_last_release(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,6 +129,14 @@ def test_a_quantized_model_is_not_quantized_again(quantizer, scheme):
     assert quantizer(once, calibration_images(5), scheme=scheme).model is once
 
 
+def test_a_layer_that_was_spared_is_spared_when_the_others_are_quantized_already(quantizer):
+    net = Net("n", 4, 3, 3)
+    model = net.model(net.conv(net.conv("x", 4, 4), 4, 4), "n", 4, 3, 3)
+    once = quantizer(model, images(0, 4, 4, 3, 3))
+    assert len(once.left_alone) == 1, "the first convolution is on a small map"
+    assert quantizer(once.model, images(0, 4, 4, 3, 3)).model is once.model
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_tensor_that_is_always_zero_does_no_harm(quantizer, runner: Runner, scheme):
     net = Net("n", 3, 6, 6)

@@ -16,6 +16,8 @@ from modelcheck.targets import Target
 from modelcheck.transforms import Claim, fp16
 from modelcheck.verification import Verification
 
+pytestmark = pytest.mark.long
+
 KIND = "before saturation"
 CLASSES = 4
 

@@ -15,6 +15,8 @@ from modelcheck.targets import Target
 from modelcheck.verification import Plan, Verification, Verified, verify
 from modelcheck.verification.surroundings import Watch
 
+pytestmark = pytest.mark.long
+
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 KEPT = {
     "max_p50": "1min", "max_p99": "1min", "min_throughput": "0.1/min",

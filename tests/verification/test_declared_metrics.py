@@ -17,6 +17,8 @@ from modelcheck.targets import Target
 from modelcheck.transforms import Claim, prune_weights
 from modelcheck.verification import Plan, Verified, verify
 
+pytestmark = pytest.mark.long
+
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 EQUIVALENCE = Judging(checks=frozenset({CheckKind.EQUIVALENCE}))
 DIGITS = ("top1:min=0.9", "kl:max=0.05", "drop:max=10%", "flips:max=50%")

@@ -20,6 +20,8 @@ from modelcheck.targets import Target
 from modelcheck.transforms import Claim
 from modelcheck.verification import Plan, Verification, Verified, verify
 
+pytestmark = pytest.mark.long
+
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 JUDGING = Judging(checks=frozenset({CheckKind.EQUIVALENCE}))
 SIDE = 12

@@ -16,15 +16,15 @@ from modelcheck.diagnose.evidence import db_of
 from modelcheck.errors import printable
 from modelcheck.judge import exit_code
 from modelcheck.report.document import plain
-from modelcheck.report.styles import STYLES, VERDICTS
+from modelcheck.report.styles import STYLES, VERDICTS, plain_table
 
 _MOST_ROWS = 12  # the worst layers, beside the neighbours of those that are named
 _NEIGHBOURS = 2
 _LONGEST_NAME = 48
 _ORIGINS = {
-    Origin.TARGET: "the target",
-    Origin.TRANSFORM: "the transform",
-    Origin.FORM: "the target, in this form",
+    Origin.TARGET: "target",
+    Origin.TRANSFORM: "transform",
+    Origin.FORM: "this form",
 }
 
 
@@ -166,7 +166,7 @@ def _facts(found: Diagnosis, plan: DiagnosisPlan) -> Table:
 
 
 def _table(found: Diagnosis, every: bool) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table = plain_table()
     table.add_column("", no_wrap=True)
     table.add_column("#", justify="right", no_wrap=True)
     table.add_column("LAYER", overflow="fold")
@@ -174,7 +174,7 @@ def _table(found: Diagnosis, every: bool) -> Table:
     for name in ("OWN SQNR", "REACHED", "IN OUTPUTS"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("SAMPLE", justify="right", no_wrap=True)
-    table.add_column("WHOSE", overflow="fold")
+    table.add_column("WHOSE", no_wrap=True)
     before = -1
     for layer in found.layers if every else shown(found):
         index = layer.part.index
@@ -246,7 +246,7 @@ def _remarks(found: Diagnosis) -> Iterator[str]:
 
 
 def _steps(found: Diagnosis) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table = plain_table()
     table.add_column("STEP")
     table.add_column("OUTPUTS", justify="right")
     table.add_column("THAT LAYER", justify="right")

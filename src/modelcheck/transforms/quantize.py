@@ -14,7 +14,7 @@ from modelcheck.reference.activations import Range
 from modelcheck.transforms.base import Claim, Context, Transform
 from modelcheck.transforms.calibration import grid, is_usable
 from modelcheck.transforms.edit import Edit
-from modelcheck.transforms.graph import CannotChange, layer_weights
+from modelcheck.transforms.graph import CannotChange, is_standard, layer_weights
 from modelcheck.transforms.opset import raised_to_13
 from modelcheck.transforms.options import checked
 from modelcheck.transforms.quantize_faults import SAID, WHERE, fault, feeds_int8_sigmoid
@@ -167,8 +167,10 @@ def _spared(edit: Edit, layers: list[Layer], context: Context, choices: _Choices
     static = Static(edit.graph, edit.opset)
     integer = choices.integer
     inputs = frozenset(layer.input for layer in layers)
-    # What no layer comes after is given to the caller unrounded, and right.
-    rounded = upstream(inputs)
+    # What is rounded by nobody is given to the caller as it is, and right. Layers that an earlier
+    # application has quantized round too.
+    earlier = {n.inputs[0] for n in edit.graph if is_standard(n, "QuantizeLinear")}
+    rounded = upstream(inputs | earlier)
     kept = []
     for layer in layers:
         reason = None
