@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -16,5 +17,9 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 # Tests run everything, and leave nothing in the user's cache, nor a ledger where they run.
 os.environ["MODELCHECK_CACHE"] = ""
 os.environ["MODELCHECK_LEDGER"] = ""
+
+# Who starts the tests in the background may ignore SIGINT, and every process of theirs with it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["pytester"]
