@@ -14,6 +14,9 @@ from modelcheck.report.tables import agreements
 from modelcheck.targets import listed_layers
 from modelcheck.verification import TargetResult
 
+# Of two classes even a coin meets one of so many.
+_ENOUGH_LABELS = 16
+
 
 def placements(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
     """The proof where a model ran on another device than the CPU, and what fell back."""
@@ -52,6 +55,12 @@ def accuracies(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
                     f"{units.percent(before / found.labelled)} in float32, "
                     f"{units.percent(after / found.labelled)} here"
                 )
+                if before == 0 and found.labelled >= _ENOUGH_LABELS:
+                    yield Text(
+                        f"{target.settings.target.name}: not one label is met: the preprocessing, "
+                        "or the numbering of the labels, is not the model's.",
+                        style="yellow",
+                    )
 
 
 def passing(targets: tuple[TargetResult, ...]) -> Iterator[Text]:
