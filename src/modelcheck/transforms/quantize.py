@@ -169,7 +169,11 @@ def _spared(edit: Edit, layers: list[Layer], context: Context, choices: _Choices
     inputs = frozenset(layer.input for layer in layers)
     # What is rounded by nobody is given to the caller as it is, and right. Layers that an earlier
     # application has quantized round too.
-    earlier = {n.inputs[0] for n in edit.graph if is_standard(n, "QuantizeLinear")}
+    earlier = {
+        value
+        for node in edit.graph
+        if is_standard(node, "QuantizeLinear") and (value := node.inputs[0]) is not None
+    }
     rounded = upstream(inputs | earlier)
     kept = []
     for layer in layers:
