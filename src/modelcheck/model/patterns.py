@@ -74,7 +74,7 @@ _FLOAT = "Leave it in float: quantize with exclude=."
 _UNROUNDED = "Leave its result unrounded, or the layer in float; `quantize` does so (spare=true)."
 _AS_MATMUL = "Write it as MatMul and Add before quantizing, as `quantize` does."
 _NEW_ENGINE = "Use the new engine of OpenCV 5."
-_PADS = "Write the padding out as pads."
+_PADS = "Write the padding out as pads: rewrite with rules=explicit-pads."
 _WRONG, _FAILS, _SLOW = Severity
 
 PATTERNS = (
@@ -174,7 +174,7 @@ PATTERNS = (
     ),
     Pattern(
         "counted-padding", "AveragePool that counts its padding (error 0.8)",
-        OLD, _WRONG, "Pad explicitly: a Pad before an AveragePool without pads.",
+        OLD, _WRONG, "Write it as Pad and AveragePool: rewrite with rules=pad-before-pool.",
         f.counted_padding,
     ),
     Pattern(

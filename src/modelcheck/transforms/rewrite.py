@@ -55,7 +55,7 @@ def rewrite(
 ) -> Transform:
     """Write layers as other operators that compute the same.
 
-    explicit-pads       auto_pad SAME_* as numbers          (SAME_LOWER is wrong on every cv2)
+    explicit-pads       auto_pad SAME_* as numbers          (engines get some of them wrong)
     pad-before-pool     AveragePool that counts its padding as Pad and AveragePool
     conv1x1-as-matmul   Y = W·X + b over H·W pixels: Reshape, MatMul, Add, Reshape
     conv-as-matmul      k×k: Pad, k·k Slices, Concat, and the same product

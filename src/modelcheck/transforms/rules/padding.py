@@ -2,8 +2,9 @@
 
 explicit-pads      auto_pad SAME_UPPER and SAME_LOWER as numbers, where the size is known:
                        total = max(0, (ceil(in / s) - 1)·s + d·(k - 1) + 1 - in)
-                   SAME_UPPER puts the odd pixel at the end, SAME_LOWER at the begin. Every engine
-                   of OpenCV takes SAME_LOWER for SAME_UPPER (error 1.05 for even kernels).
+                   SAME_UPPER puts the odd pixel at the end, SAME_LOWER at the begin. OpenCV 4.14
+                   and 5.0's classic engine put it at the end for both; 5.0's new one begins with
+                   (kernel - 1) / 2 pixels whatever the stride (docs/known-faults.md).
 pad-before-pool    AveragePool with count_include_pad = Pad with zeros, then AveragePool without
                    padding: the mean over k·k elements, zeros included. OpenCV 4.14 and 5.0's
                    classic engine leave the zeros out of the count (error 0.54).
