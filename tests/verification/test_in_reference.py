@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from modelcheck.data import open_samples
-from modelcheck.judge import Blame, Outcome
+from modelcheck.judge import Blame, Limits, Outcome, parse_limit
 from modelcheck.model import Model, load
 from modelcheck.recipe import CheckKind, Judging, TargetSettings
 from modelcheck.targets import Target
@@ -24,9 +24,13 @@ def vit() -> Model:
     return load(FIXTURES / "digits_vit.onnx")
 
 
-def judged(original: Model, candidate: Model, *engines: str) -> Verification:
+def judged(
+    original: Model, candidate: Model, *engines: str, limits: Limits | None = None
+) -> Verification:
     samples = open_samples(FIXTURES / "digits_test.npz", original.signature, count=4)
-    targets = tuple(TargetSettings(Target.parse(f"cpu:{e}:threads=1")) for e in engines)
+    targets = tuple(
+        TargetSettings(Target.parse(f"cpu:{e}:threads=1"), limits or Limits()) for e in engines
+    )
     judging = Judging(checks=frozenset({CheckKind.EQUIVALENCE}))
     *_, last = verify(Plan(original, candidate, samples, targets, judging=judging))
     assert isinstance(last, Verified)
@@ -43,6 +47,17 @@ def test_a_softmax_axis_that_the_new_engine_ignores_is_found_in_onnxruntime(vit:
     assert failed.kind in ("in onnxruntime", "equivalence")
     assert failed.blame is Blame.TRANSFORM
     assert classic.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(("limit", "looked"), [("max-error=auto", True), ("max-error=0.9", False)])
+def test_a_declared_number_is_what_counts_and_auto_is_the_default(
+    vit: Model, limit: str, looked: bool
+) -> None:
+    fault = next(f for f in FAULTS if f.name == "Softmax over another axis")
+    faulty = fault.plant(vit, np.random.default_rng(0))
+    assert faulty is not None
+    result = judged(vit, faulty, "new", limits=Limits(parse_limit(limit)))
+    assert (result.outcome is Outcome.FAIL) == looked
 
 
 def test_an_equivalent_form_shows_no_such_check(vit: Model) -> None:
