@@ -18,7 +18,11 @@ from recorded_runs import RUN, VERDICT, run, verdict
 from modelcheck.errors import InvalidInput, OutputNotWritten
 from modelcheck.judge import Outcome
 from modelcheck.ledger import DamagedLedger, LedgerFile, NewerLedger, layout
+from modelcheck.ledger.book import Book
 from modelcheck.ledger.recording import text
+from modelcheck.model import load
+
+FIXTURE = Path(__file__).resolve().parents[2] / "fixtures" / "digits_mlp.onnx"
 
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 _WRITER = """
@@ -161,6 +165,20 @@ class TestSeveralProcesses:
         file.append(RUN)
         assert file.set_aside() is None, "a good ledger was moved away"
         assert file.runs() == [RUN]
+
+
+@pytest.mark.parametrize("content", [b"\x08\x08\x12\x07pytorch" * 99, b"[limits]\n", b"PK\3\4"])
+def test_a_file_that_is_no_database_stays_where_it_is(tmp_path: Path, content: bytes) -> None:
+    """A model, a recipe, data: named by mistake."""
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    book = Book.open(path)
+    assert book.bands(load(FIXTURE)) == {}
+    assert "is no ledger" in book.warnings[0]
+    with pytest.raises(InvalidInput, match="is no ledger"):
+        Book.open(path, since_last=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
+    assert path.read_bytes() == content
 
 
 class TestADamagedLedger:

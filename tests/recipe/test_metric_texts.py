@@ -60,6 +60,7 @@ def test_a_target_may_have_a_milder_metric_of_its_own() -> None:
         ("kind='boxes'\nmin=0.9", ["boxes and scores, or output"]),
         ("kind='boxes'\noutput='y'\nformat='xyyx'\nmin=0.9", ["one of xyxy, xywh, cxcywh"]),
         ("kind='boxes'\noutput='y'\niou=1.5\nmin=0.9", ["iou=1.5", "at most 1"]),
+        ("kind='boxes'\noutput='y'\niou=0\nmin=0.9", ["iou=0", "at least 0.1"]),
         ("kind='ctc'\nmax=0.1\nblank=0.5", ["blank=0.5", "whole number"]),
         ("kind='top5'\nmin=0.9\n[[metrics]]\nkind='top5'\nmin=0.8", ["given twice", "0.9", "0.8"]),
     ],

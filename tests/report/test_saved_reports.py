@@ -76,6 +76,19 @@ class TestReleases:
             "the report judged no equivalence"
         )
 
+    @pytest.mark.parametrize("change", [{"targets": []}, {"targets": None}, {"exit_code": 1}])
+    def test_a_report_that_contradicts_its_verdict_releases_nothing(
+        self, document: dict, passed: Model, change: dict
+    ) -> None:
+        assert "contradicts itself" in str(objection({**document, **change}, passed))
+
+    def test_a_report_of_a_failed_check_releases_nothing(
+        self, document: dict, passed: Model
+    ) -> None:
+        failed = copy.deepcopy(document)
+        failed["targets"][-1]["checks"][0]["outcome"] = "FAIL"
+        assert "contradicts itself" in str(objection(failed, passed))
+
     @pytest.mark.parametrize("key", ["outcome", "judged", "candidate"])
     def test_a_report_that_lacks_what_decides_releases_nothing(
         self, document: dict, passed: Model, key: str

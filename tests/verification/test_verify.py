@@ -223,6 +223,44 @@ def test_a_batch_is_judged_even_with_one_sample() -> None:
     assert result.outcome in {Outcome.FAIL, Outcome.UNSUPPORTED}
 
 
+def test_a_candidate_that_is_wrong_for_a_batch_of_two_only_fails() -> None:
+    net = load(FIXTURES / "digits_mlp.onnx")
+    proto = net.to_proto()
+    proto.graph.node[-1].output[0] = "right"
+    for name, value in (("zero", 0), ("two", 2), ("minus", -1.0), ("plus", 1.0)):
+        dtype = np.float32 if isinstance(value, float) else np.int64
+        proto.graph.initializer.append(numpy_helper.from_array(np.array(value, dtype), name))
+    for op_type, inputs, output in (
+        ("Shape", ["right"], "shape"), ("Gather", ["shape", "zero"], "n"),
+        ("Equal", ["n", "two"], "is_two"), ("Where", ["is_two", "minus", "plus"], "sign"),
+        ("Mul", ["right", "sign"], "logits"),
+    ):  # fmt: skip
+        proto.graph.node.append(helper.make_node(op_type, inputs, [output]))
+    samples = open_samples(FIXTURES / "digits_test.npz", net.signature, count=16)
+    result = judged(net, Model.from_proto(proto), samples=samples, targets=("cpu:new",))
+    assert [c.kind for c in result.checks if c.outcome is Outcome.FAIL] == ["batch"]
+
+
+def test_outputs_that_do_not_depend_on_the_input_prove_nothing() -> None:
+    """A ReLU that is dead on all samples would hide any fault before it."""
+
+    def dead(scale: float) -> Model:
+        bias = np.full((1, 4, 1, 1), -1e4, np.float32)
+        weights = {"w": np.ones((4, 3, 3, 3), np.float32) * np.float32(scale), "b": bias}
+        nodes = [
+            helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+            helper.make_node("Add", ["c", "b"], ["d"]),
+            helper.make_node("Relu", ["d"], ["y"]),
+        ]
+        return model(nodes, [1, 3, 8, 8], weights, out=[1, 4, 8, 8])
+
+    for original, candidate in ((dead(1.0), dead(0.5)), (dead(1.0), dead(1.0))):
+        result = judged(original, candidate, targets=("cpu:new",))
+        assert result.outcome is Outcome.INCONCLUSIVE
+        (doubt,) = [c for c in result.checks if c.outcome is not Outcome.PASS]
+        assert doubt.kind == "constant outputs"
+
+
 def test_a_candidate_without_one_of_the_outputs_fails() -> None:
     net = load(FIXTURES / "digits_twohead.onnx")
     proto = net.to_proto()

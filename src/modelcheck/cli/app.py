@@ -68,6 +68,8 @@ def root(
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit codes are those of docs/exit-codes.md."""
     signal.signal(signal.SIGTERM, _leave)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):  # a locale without 'µ' is no reason to fail
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

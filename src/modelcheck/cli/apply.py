@@ -70,7 +70,7 @@ def apply(
         asked = overridden(_recipe(recipe, transform), data, images, limits, run)
         asked = with_search(asked, search)
         _refuse_blind(asked, verify)
-        screen = Screen(run)
+        screen = Screen(run, [model, output, recipe, data.data, data.calibration_data])
         if verify:
             screen.open_ledger("apply", output.name, asked)
         check_output(output, [model], force=force)

@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,11 +33,24 @@ _WISHES = ("OPENCV_OPENCL_DEVICE", "OPENCV_DNN_OPENCL_ALLOW_ALL_DEVICES")
 class Screen:
     """Prints as the run options ask: everything, only the verdict, or JSON."""
 
-    def __init__(self, run: RunOptions) -> None:
+    def __init__(self, run: RunOptions, others: Sequence[Path | None] = ()) -> None:
+        """`others` are the files that the run reads and writes: a report is none of them.
+
+        Raises UsageError.
+        """
+        from modelcheck.errors import UsageError
         from modelcheck.report import check_report_path
 
         self._run = run
         self._recorded: tuple[Book, Occasion] | None = None
+        taken = {path.resolve() for path in others if path is not None}
+        for path in (*(run.report or ()), *([run.ledger] if run.ledger else [])):
+            if path.resolve() in taken:
+                raise UsageError(
+                    "this file is a model, a recipe or data of the same run",
+                    where=str(path),
+                    remedy="Name another file for the report or the ledger.",
+                )
         for path in run.report or ():
             check_report_path(path)
 

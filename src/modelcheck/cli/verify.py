@@ -47,7 +47,7 @@ def verify(
         from modelcheck.recipe import Recipe, load_recipe
 
         asked = Recipe() if policy is None else load_recipe(policy)
-        screen = Screen(run)
+        screen = Screen(run, [original, candidate, policy, data.data, data.calibration_data])
         asked, ignored = gate.without_steps(asked)
         asked = with_claim(overridden(asked, data, images, limits, run), claim)
         asked = with_search(asked, search)

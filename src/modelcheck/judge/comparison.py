@@ -51,6 +51,7 @@ class OutputEvidence:
     dtype_mismatch: str | None
     # What the output varies over the samples against the noise; None where it was not followed.
     variation_db: float | None = None
+    constant: bool = False  # the reference gave the same for all of several samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,7 @@ class OutputComparison:
             shape_mismatch=self._shape_mismatch,
             dtype_mismatch=self._dtype_mismatch,
             variation_db=self._variation_db(noise),
+            constant=self._variation is not None and self._variation.energy() == 0.0,
         )
 
     def _variation_db(self, noise: float) -> float | None:

@@ -18,6 +18,7 @@ from modelcheck.judge.metrics.spec import MetricSpec
 TOTAL_ERROR_FLOOR = 1e-4  # OpenCV dnn/test/test_common.hpp, max abs for float32
 HALF_TOTAL_ERROR_FLOOR = 2e-2  # ... and for OPENCL_FP16, CUDA_FP16 and CPU_FP16
 DEFAULT_MAX_FALLBACK = 0.2
+_MOST_INPUTS = 1_000_000
 DEFAULT_SEARCH_INPUTS = 500  # where max-worst-error asks for a search, and nobody says how long
 
 NOISE_FLOOR = "noise-floor"  # the default of claim exact; typed as max-error=auto
@@ -189,14 +190,14 @@ class Limits:
         return self.speed_ratio_required() is not None or bool(self.budgets)
 
     def _check_search(self) -> None:
-        if self.search_inputs is not None and self.search_inputs < 0:
+        if self.search_inputs is not None and not 0 <= self.search_inputs <= _MOST_INPUTS:
             raise UsageError(
                 f"{self.search_inputs} inputs cannot be tried.",
                 where="search-inputs",
-                remedy="Write for example 500, or 0 for no search.",
+                remedy=f"Write for example 500, at most {_MOST_INPUTS:,}, or 0 for no search.",
             )
         if self.max_worst_error is not None:
-            _positive("max-worst-error", self.max_worst_error, "Write for example 0.1.")
+            _checked(MAX_ERROR, self.max_worst_error, "max-worst-error")
             if self.search_inputs == 0:
                 raise UsageError(
                     "0 inputs leave nothing that max-worst-error could be judged by.",
@@ -292,14 +293,14 @@ def _refuse_vain(any_of: tuple[tuple[Term, ...], ...], text: str) -> None:
             )
 
 
-def _checked(kind: str, value: float) -> Term:
+def _checked(kind: str, value: float, where: str = "") -> Term:
     if kind == MIN_AGREEMENT:
         value = _checked_fraction(kind, value, _EXAMPLE)
-    _positive(kind, value, _EXAMPLE)
+    _positive(where or kind, value, _EXAMPLE)
     if kind == MAX_ERROR and value >= 1:
         raise UsageError(
             f"{value:g} allows an error as large as the output itself.",
-            where=kind,
+            where=where or kind,
             remedy="It is a part of the output's scale: 0.01 is 1 % of the largest value.",
         )
     return Term(kind, value)

@@ -81,6 +81,29 @@ def not_looked(target: str, reason: str, *, optional: bool) -> Check:
     )
 
 
+def judge_constant_outputs(case: EquivalenceCase, judged: Check) -> Check | None:
+    """INCONCLUSIVE where a pass rests on outputs that are the same for all samples.
+
+    For pairs where nothing before the outputs was looked at: a dead ReLU, a clamp or a mask hides
+    any fault before it. None where an output varies, or its classes are what was asked for.
+    """
+    outputs = case.total.outputs
+    if judged.outcome is not Outcome.PASS or not outputs or rests_on_agreement(case):
+        return None
+    if not all(output.constant for output in outputs):
+        return None
+    return Check(
+        "constant outputs",
+        case.target,
+        Outcome.INCONCLUSIVE,
+        f"{case.target}: every output is the same for all {case.judged_samples} samples, and what "
+        "does not depend on the input proves nothing about the weights. Give samples on which the "
+        "outputs differ.",
+        Blame.DATA,
+        optional=case.optional,
+    )
+
+
 def rests_on_agreement(case: EquivalenceCase) -> bool:
     """Whether its classes alone let every output pass: of those saturation hides none."""
     limit = case.effective_limit

@@ -23,10 +23,12 @@ from modelcheck.errors import InvalidInput, ModelcheckError, OutputNotWritten, U
 from modelcheck.judge import Outcome
 from modelcheck.ledger import layout, locking
 from modelcheck.ledger.entry import Run
+from modelcheck.ledger.place import LEDGER_NAME
 
 _PATIENCE_S = 10.0
 _CHECKED_BYTES = 8 << 20  # beyond, checking all pages costs a tenth of a second and more
 _BESIDE = ("-journal", "-wal", "-shm")  # what SQLite may keep beside its file
+_MAGIC = b"SQLite format 3\0"
 _RELEASES = "runs.outcome = 'PASS' AND runs.judges_equivalence"
 
 
@@ -227,12 +229,25 @@ class LedgerFile:
 
     def _explained(self, error: sqlite3.Error) -> ModelcheckError:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code == sqlite3.SQLITE_NOTADB and not self._was_ours():
+            return InvalidInput(
+                "is no ledger, nor any other SQLite file", where=self._where,
+                remedy="Nothing was changed. Name another file with --ledger.",
+            )  # fmt: skip
         if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR):
             return self._damaged(str(error))
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return self._refused(f"another process has kept it locked for {_PATIENCE_S:.0f} s")
         what = "no space is left" if code == sqlite3.SQLITE_FULL else str(error)
         return self._refused(f"cannot be used: {what}")
+
+    def _was_ours(self) -> bool:
+        """Whether what cannot be read may have been a ledger: a file that was named by mistake,
+        a model for example, must stay where it is.
+        """
+        with contextlib.suppress(OSError), self.path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC or self.path.name == LEDGER_NAME
+        return False
 
     def _damaged(self, what: str) -> DamagedLedger:
         return DamagedLedger(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 FOLDER = ".modelcheck"
 VARIABLE = "MODELCHECK_LEDGER"
+LEDGER_NAME = "ledger.db"
 _IGNORE_ALL = "# Made by modelcheck: the history of verdicts on this machine.\n*\n"
 
 
@@ -21,7 +22,7 @@ def ledger_path(named: Path | None = None, *, folder: Path | None = None) -> Pat
     variable = os.environ.get(VARIABLE)
     if variable is not None:
         return Path(variable).expanduser() if variable else None
-    return (folder or Path()) / FOLDER / "ledger.db"
+    return (folder or Path()) / FOLDER / LEDGER_NAME
 
 
 def make_folder(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelcheck.errors import InvalidInput, UsageError, printable
-from modelcheck.judge import Outcome
+from modelcheck.judge import Outcome, gravest
 from modelcheck.model import Model
 from modelcheck.model.atomic import atomic_write, check_writable
 from modelcheck.recipe import CheckKind
@@ -75,6 +75,8 @@ def objection(document: dict[str, Any], model: Model) -> str | None:
     outcome, judged = document.get("outcome"), document.get("judged")
     if outcome != Outcome.PASS.value:
         return f"the report's verdict is {printable(str(outcome))}"
+    if _outcome_of_checks(document) is not Outcome.PASS or document.get("exit_code") != 0:
+        return "the report contradicts itself: not all of its checks have passed"
     if not isinstance(judged, list) or CheckKind.EQUIVALENCE.value not in judged:
         return "the report judged no equivalence"
     passed = document.get("original" if document.get("candidate") is None else "candidate")
@@ -85,3 +87,12 @@ def objection(document: dict[str, Any], model: Model) -> str | None:
             f"this one has {model.digest[:12]}"
         )
     return None
+
+
+def _outcome_of_checks(document: dict[str, Any]) -> Outcome:
+    """What the checks that the report lists come to; INCONCLUSIVE where there are none."""
+    try:
+        checks = [check for target in document["targets"] for check in target["checks"]]
+        return gravest(Outcome(check["outcome"]) for check in checks if not check["optional"])
+    except (KeyError, TypeError, ValueError):
+        return Outcome.INCONCLUSIVE

@@ -16,6 +16,7 @@ from modelcheck.judge import (
     Outcome,
     judge_equivalence,
 )
+from modelcheck.judge.saturation import judge_constant_outputs
 from modelcheck.model.permutation import longest_reduction
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
@@ -64,7 +65,10 @@ class JudgingStage:
                 check = self._judge(i)
                 self.checks[i].insert(0, check)
                 self._warn_of_lost_scores(check)
-                self._add(i, self._before_saturation(i, check))
+                before = self._before_saturation(i, check)
+                if before is None and self.plan.candidate is not None:
+                    before = judge_constant_outputs(self._case(i), check)
+                self._add(i, before)
                 self.checks[i] += judge_metrics(self.plan, i, self.tallies[i].metrics)
             if lane.alive and kept:  # last, because it is the likeliest to end the processes
                 self._add(i, probes.check_concurrent(lane, kept))

@@ -53,7 +53,10 @@ class Boxes(SampleMetric):
     objectness: Annotated[bool, Field(description="column 5 of `output` is objectness")] = False
     background: Annotated[int | None, Field(ge=0, description="a class that is no object")] = None
     min_score: Annotated[Fraction, Field(description="boxes below do not count")] = 0.5
-    iou: Annotated[Fraction, Field(description="overlap from which two boxes match")] = 0.5
+    # With less overlap than that nearly any box matches any other.
+    iou: Annotated[float, Field(ge=0.1, le=1, description="overlap from which two boxes match")] = (
+        0.5
+    )
     nms: Annotated[
         Fraction | None, Field(description="drop boxes that overlap a better one by more")
     ] = None
