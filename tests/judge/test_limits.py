@@ -167,7 +167,7 @@ def test_a_quiet_output_is_not_measured_by_a_noisy_one():
     floor = NoiseFloor((found,), 9)
     assert floor.limit_of("a") == 8e-4
     assert floor.limit_of("b") == floor.limit_of("unknown") == lower_bound(9)
-    assert floor.noise_limit_of("b") < floor.noise_limit_of("a") == pytest.approx(4e-5)
+    assert floor.noise_limit_of("b") < floor.noise_limit_of("a") == pytest.approx(8e-5)
     assert floor.noise_limit_of("unknown") == math.inf
 
 

@@ -47,9 +47,11 @@ def sums_split(model: Model, seed: int) -> Model | None:
 
 
 def weights_rounded(model: Model, seed: int) -> Model | None:
-    """Every constant float weight scaled and scaled back, rounded both times.
+    """Every constant float weight and bias scaled and scaled back, rounded both times.
 
     So do folding and splitting a BatchNormalization: they are exact, and keep no weight to the bit.
+    Its parameters are rounded too: an engine folds it in float32, where one rounded factor moves
+    all weights of a channel alike.
     """
     edit = Edit(model)
     static = Static(edit.graph, edit.opset)
@@ -57,12 +59,13 @@ def weights_rounded(model: Model, seed: int) -> Model | None:
     for node in list(edit.graph):
         if node.domain or node.op_type not in (*_SUMS, "BatchNormalization"):
             continue
-        weight = static.constant(node.inputs[1])
-        if weight is None or weight.dtype != np.float32:
-            continue
-        factors = 1 + random.random(weight.shape, np.float32)
-        anew = edit.initializer(f"{node.outputs[0].name}/anew", weight * factors / factors)
-        edit.set_input(node, 1, anew)
+        for index, value in enumerate(node.inputs[1:], start=1):
+            weight = static.constant(value)
+            if weight is None or weight.dtype != np.float32:
+                continue
+            factors = 1 + random.random(weight.shape, np.float32)
+            anew = edit.initializer(f"{node.outputs[0].name}/anew", weight * factors / factors)
+            edit.set_input(node, index, anew)
     rounded = edit.done()
     return None if rounded is model else rounded
 
