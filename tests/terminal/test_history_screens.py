@@ -42,7 +42,7 @@ def desk(tmp_path: Path) -> Path:
             candidate_digest="cb" * 32, machine=MACHINE | {"kernel": "6.2.0"},
         )
     )  # fmt: skip
-    (tmp_path / "broken.db").write_bytes(b"<html>404</html>" * 100)
+    (tmp_path / "broken.db").write_bytes(b"SQLite format 3\0" + b"?" * 4000)
     return tmp_path
 
 
