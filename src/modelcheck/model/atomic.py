@@ -24,7 +24,7 @@ from modelcheck.errors import OutputNotWritten, UsageError, printable
 from modelcheck.model.source import kind_of_file
 
 _PREFIX = ".modelcheck-"
-_CHOOSE_ANOTHER = "Choose a folder that can be written and has room."
+_CHOOSE_ANOTHER = "Choose with -o, --report or --plot a folder that can be written and has room."
 
 
 @contextlib.contextmanager
