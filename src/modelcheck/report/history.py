@@ -14,7 +14,7 @@ from modelcheck import units
 from modelcheck.errors import printable
 from modelcheck.ledger import Change, Moved, Run, SincePass, Verdict
 from modelcheck.report.document import plain
-from modelcheck.report.styles import STYLES
+from modelcheck.report.styles import STYLES, plain_table
 
 SCHEMA = "modelcheck.history/1"
 
@@ -192,7 +192,7 @@ def _add(table: Table, *cells: str | Text) -> None:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
+    table = plain_table()
     for name in columns:  # on a narrow screen the names fold, the figures never
         folds = name in ("MODEL", "TREND", "TARGET")
         table.add_column(name, no_wrap=not folds, overflow="fold")
