@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from compatibility_rows import Row, Verdict
 from modelcheck import units
 
 _INTRODUCTION = """\
-# Compatibility
+# {title}
 
 Which forms of a model each OpenCV's `cv2.dnn` runs rightly. Every file is judged by itself, as
 `modelcheck verify FILE` does it: is what comes out there what onnxruntime computes from the same
 file? What a transform costs in accuracy is another question: [real models](real-models.md).
 
-Measured and written by `python benchmarks/compatibility.py`, in {duration} on {cores} cores.
+Measured and written by `{command}`, in {duration} on {cores} cores.
 
 Columns: {columns}.
-5.0 OpenCL is the classic engine on PoCL's CPU device, with its kernel launches counted.
+{note}
 
 - **right**: within the noise of float32; at 40 dB or better for half floats, and at 35 dB for int8,
   where sums are exact and only roundings may fall the other way.
@@ -29,9 +30,37 @@ Columns: {columns}.
 - **fell back**: the OpenCL device ran no kernel in a forward, or nobody knows for what part of the
   work. **not proven**: nothing shows where it ran.
 """
-_TRANSFORMS = """\
+
+
+@dataclass(frozen=True)
+class Introduction:
+    """What a page says of itself. `small`: of the part on small nets."""
+
+    title: str
+    command: str
+    note: str
+    heading: str
+    small: str
+
+
+CPU_AND_OPENCL = Introduction(
+    "Compatibility",
+    "python benchmarks/compatibility.py",
+    "5.0 OpenCL is the classic engine on PoCL's CPU device, with its kernel launches counted.",
+    "Transforms",
+    """\
 On how many small nets each form is what. `spare=false` quantizes those layers, too, that 5.0's new
-engine is known to compute wrongly in int8; `quantize` leaves them in float32 otherwise."""
+engine is known to compute wrongly in int8; `quantize` leaves them in float32 otherwise.""",
+)
+ON_CUDA = Introduction(
+    "Compatibility on CUDA",
+    "python benchmarks/compatibility.py --cuda PYTHON --jobs 8",
+    "Both are one build of OpenCV [with CUDA](cuda.md) on one GPU, with float32 and with half "
+    "floats, held to\nthe limits of [targets](targets.md). A share is that of the "
+    "multiply-accumulates in layers that left\nCUDA for the CPU.",
+    "Small nets",
+    "On how many small nets each is what, as they are.",
+)
 _LETTERS = {
     Verdict.RIGHT: "✓",
     Verdict.WRONG: "**✗**",
@@ -53,15 +82,24 @@ _REASON_CHARACTERS = 240
 
 
 def render(
-    forms: Sequence[Row], models: Sequence[Row], columns: Sequence[str], seconds: float
+    forms: Sequence[Row],
+    models: Sequence[Row],
+    columns: Sequence[str],
+    seconds: float,
+    about: Introduction,
 ) -> str:
     """The page. `forms` are rows on small nets, `models` those of trained models as they are."""
     versions = {row.column: row.opencv for row in [*forms, *models] if row.opencv}
     told = ", ".join(f"{column} ({versions.get(column, 'not measured')})" for column in columns)
     introduction = _INTRODUCTION.format(
-        duration=units.duration(seconds), cores=os.cpu_count(), columns=told
+        title=about.title,
+        command=about.command,
+        duration=units.duration(seconds),
+        cores=os.cpu_count(),
+        columns=told,
+        note=about.note,
     )
-    lines = [introduction, "## Transforms", "", _TRANSFORMS, ""]
+    lines = [introduction, f"## {about.heading}", "", about.small, ""]
     for form in dict.fromkeys(row.form for row in forms):
         of_form = [row for row in forms if row.form == form]
         lines += _counts(f"`{form}`", of_form, columns, head=form == forms[0].form)
@@ -111,11 +149,11 @@ def _table(rows: Sequence[Row], columns: Sequence[str]) -> Iterator[str]:
 
 
 def _told(row: Row) -> str:
-    """'right 3.1e-07', '**crashed** at N=8'; for OpenCL with the launches."""
+    """'right 3.1e-07', '**crashed** at N=8'; with the launches, and with what fell back."""
     text = row.told
     if row.verdict in (Verdict.WRONG, Verdict.CRASHED):
         text = text.replace(row.verdict, f"**{row.verdict}**")
-    return f"{text}; {row.launches}" if row.launches else text
+    return "; ".join(filter(None, [text, row.launches, row.fallback]))
 
 
 def _reasons(rows: Sequence[Row]) -> Iterator[str]:

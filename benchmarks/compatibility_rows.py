@@ -66,6 +66,12 @@ class Row:
         return match[0] if match else ""
 
     @property
+    def fallback(self) -> str:
+        """'12 % of the MACs fell back', where a part did."""
+        match = re.search(r"[0-9.?]+ ?%? of the MACs fell back", self.proof)
+        return match[0] if match else ""
+
+    @property
     def told(self) -> str:
         """'right 3.1e-07', 'crashed at N=8': what happened, and the error."""
         circumstance = re.search(r" at N=[0-9]+", self.message)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from compatibility import COLUMNS, FORMS, forms
-from compatibility_page import render
+from compatibility_page import CPU_AND_OPENCL, render
 from compatibility_rows import Row, Store, Verdict, row_of
 from modelcheck.errors import Crashed, TimedOut
 from modelcheck.judge import Blame, Check, Outcome
@@ -55,7 +55,7 @@ def test_the_page_counts_every_cell_and_says_what_was_not_measured() -> None:
         Row("net", "original", c, v, "cpu: why", 0.5)
         for c, v in zip(COLUMNS[1:], verdicts, strict=True)
     ]
-    page = render(rows, rows, COLUMNS, 1.0)
+    page = render(rows, rows, COLUMNS, 1.0, CPU_AND_OPENCL)
     assert "| models | not measured | 1 right | 1 wrong | 1 crashed |" in page
     assert (
         "| net | not measured | right 5.0e-01 | **wrong** 5.0e-01 | **crashed** 5.0e-01 |" in page
