@@ -25,7 +25,12 @@ ROUNDING = 2e-6
 
 
 def conv(
-    weight: tuple[int, ...], x: tuple[int | str, ...], *, bias: bool = True, **attributes: object
+    weight: tuple[int, ...],
+    x: tuple[int | str, ...],
+    *,
+    bias: bool = True,
+    opset: int = 17,
+    **attributes: object,
 ) -> Model:
     """x -> Conv 'conv' -> Relu -> y."""
     weights = {"w": normal(1, *weight)}
@@ -36,7 +41,7 @@ def conv(
             node("Conv", ["x", "w", "b"][: 2 + bias], ["c"], name="conv", **attributes),
             node("Relu", ["c"], ["y"], name="relu"),
         ],
-        weights, {"x": x}, {"y": free(x)},
+        weights, {"x": x}, {"y": free(x)}, opset=opset,
     )  # fmt: skip
 
 
@@ -71,6 +76,7 @@ WINDOWED = {
     "1-D": conv((6, 4, 3), (2, 4, 9), pads=[1, 1]),
     "even kernel": conv((6, 4, 2, 4), (1, 4, 6, 6), auto_pad="VALID"),
     "free batch": conv((6, 4, 3, 3), ("n", 4, 5, 7), pads=[1, 1, 1, 1]),
+    "opset 7": conv((6, 4, 3, 3), (1, 4, 9, 8), strides=[2, 3], pads=[1, 0, 0, 1], opset=7),
 }
 AS_PRODUCTS = {
     **{f"1x1 {k}": (m, "conv1x1-as-matmul") for k, m in POINTWISE.items()},
@@ -107,6 +113,7 @@ def test_cv2_computes_the_product_rightly(runner: Runner, case: str, engine: str
         (conv((6, 4, 1, 1), (1, 4, "h", "w")), "conv1x1-as-matmul", "not known"),
         (conv((6, 4, 3, 3), (1, 8, 5, 5), group=2), "conv-as-matmul", "groups"),
         (conv((6, 4, 3, 3), (1, 4, 5, 5), auto_pad="SAME_UPPER"), "conv-as-matmul", "automatic"),
+        (conv((6, 4, 3, 3), (1, 4, 5, 5), opset=5), "conv-as-matmul", "opset 5 is older than 11"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_rewritten_is_left_alone_and_named(

@@ -18,6 +18,7 @@ from modelcheck.transforms.graph import (
     matching,
     report_hidden,
 )
+from modelcheck.transforms.opset import raised_to_13
 from modelcheck.transforms.options import checked
 from modelcheck.transforms.rules import convolution, dense, padding
 from modelcheck.transforms.rules.rule import Rule, Site
@@ -67,8 +68,9 @@ def rewrite(
     """
 
     def apply(model: Model, context: Context) -> Model:
-        edit = Edit(model)
         chosen = [RULES[name] for name in rules]
+        raised = _raised(model, max(rule.opset for rule in chosen))
+        edit = Edit(raised)
         operators = frozenset[str]().union(*(rule.operators for rule in chosen))
         report_hidden(edit.model, operators, context)
         names = [layer_name(node) for node in edit.graph if is_standard(node, *operators)]
@@ -79,9 +81,20 @@ def rewrite(
                 context.leave(name, "excluded")
         for rule in chosen:
             _apply_rule(rule, edit, context, wanted)
-        return edit.done()
+        changed = edit.done()
+        return model if changed is raised else changed
 
     return Transform("rewrite", Claim.EXACT, apply)
+
+
+def _raised(model: Model, opset: int) -> Model:
+    """The model in an opset that has what the rules write, if it can be said there."""
+    if model.opset >= opset:
+        return model
+    try:
+        return raised_to_13(model)
+    except CannotChange:
+        return model
 
 
 def _apply_rule(rule: Rule, edit: Edit, context: Context, wanted: frozenset[str]) -> None:
@@ -90,6 +103,8 @@ def _apply_rule(rule: Rule, edit: Edit, context: Context, wanted: frozenset[str]
         if layer_name(node) not in wanted:
             continue
         try:
+            if edit.opset < rule.opset:
+                raise CannotChange(f"opset {edit.opset} is older than {rule.opset}")
             rule.apply(Site(edit, static, node))
         except CannotChange as reason:
             context.leave(layer_name(node), f"{rule.name}: {reason}")

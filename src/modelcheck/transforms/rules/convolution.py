@@ -88,8 +88,6 @@ def _windowed(site: Site) -> bool:
     conv = _read(site)
     if conv.is_pointwise:
         return False
-    if site.edit.opset < _PAD_AND_SLICE_TAKE_INPUTS:
-        raise CannotChange(f"opset {site.edit.opset} is older than {_PAD_AND_SLICE_TAKE_INPUTS}")
     if conv.groups > 1:
         raise CannotChange("it has groups")
     _multiply(site, conv, _unfold(site, conv))
@@ -152,4 +150,4 @@ def _reshape(site: Site, x: ir.Value, shape: tuple[int, ...], role: str) -> ir.V
 
 
 POINTWISE = Rule("conv1x1-as-matmul", frozenset(("Conv",)), _pointwise)
-WINDOWED = Rule("conv-as-matmul", frozenset(("Conv",)), _windowed)
+WINDOWED = Rule("conv-as-matmul", frozenset(("Conv",)), _windowed, opset=_PAD_AND_SLICE_TAKE_INPUTS)

@@ -55,8 +55,6 @@ def _pad_before_pool(site: Site) -> bool:
         raise CannotChange("with ceil_mode a window may reach beyond the padding")
     if not any(pads):
         return False
-    if edit.opset < _PAD_TAKES_INPUTS:
-        raise CannotChange(f"opset {edit.opset} is older than {_PAD_TAKES_INPUTS}")
     n = len(pads) // 2
     widths = np.array([0, 0, *pads[:n], 0, 0, *pads[n:]], np.int64)
     padded = edit.node(
@@ -69,4 +67,6 @@ def _pad_before_pool(site: Site) -> bool:
 
 
 EXPLICIT_PADS = Rule("explicit-pads", frozenset(("Conv", "MaxPool", "AveragePool")), _explicit_pads)
-PAD_BEFORE_POOL = Rule("pad-before-pool", frozenset(("AveragePool",)), _pad_before_pool)
+PAD_BEFORE_POOL = Rule(
+    "pad-before-pool", frozenset(("AveragePool",)), _pad_before_pool, opset=_PAD_TAKES_INPUTS
+)

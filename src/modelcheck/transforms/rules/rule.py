@@ -53,9 +53,11 @@ class Rule:
     """One exact rewriting: which operators it looks at, and how it writes one of them anew.
 
     `apply` changes the graph, or raises CannotChange before it has changed anything; it returns
-    False where the node is simply none of its own, which nobody needs to be told.
+    False where the node is simply none of its own, which nobody needs to be told. What it writes
+    is there since `opset`.
     """
 
     name: str
     operators: frozenset[str]
     apply: Callable[[Site], bool]
+    opset: int = 1
