@@ -31,16 +31,23 @@ class PoolSettings:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where one net of a pool gave other bits than the first one."""
+    """Where one net of a pool gave other bits than the first one, and how far apart they lie.
+
+    `apart` is the largest difference over the output's largest value; -1 where there is none.
+    """
 
     net: int
     request: int
     output: str
+    apart: float = -1.0
 
 
 @dataclass(frozen=True, slots=True)
 class PoolRun:
-    """The outputs of the pool's first net by request, and where the others differ from them."""
+    """The outputs of the pool's first net by request, and where the others differ from them.
+
+    What is rounding on that device is no difference.
+    """
 
     outputs: tuple[Mapping[str, np.ndarray], ...]
     differing: tuple[Difference, ...]
@@ -94,7 +101,9 @@ class PoolSession(TargetSession):
         for name, array in answer.arrays.items():
             number, _, output = name.partition(":")
             outputs[int(number)][output] = array
-        differing = tuple(Difference(*place) for place in answer.fields["differing"])
+        most = self.target.device.unsteadiness
+        found = (Difference(*place) for place in answer.fields["differing"])
+        differing = tuple(d for d in found if not 0 <= d.apart <= most)
         return PoolRun(tuple(outputs), differing)
 
     def measure_pool(self, seconds: float, *, key: str = "net") -> PoolTiming:

@@ -40,6 +40,19 @@ class Device(StrEnum):
     def is_cuda(self) -> bool:
         return self in (Device.CUDA, Device.CUDA_FP16)
 
+    @property
+    def unsteadiness(self) -> float:
+        """How far apart, of the scale, two runs of one net on one input may lie.
+
+        Not at all on a CPU. CUDA's libraries sum products in whatever order the GPU is ready:
+        seen on an H200, transformers differ from run to run by up to 2e-5, in half floats by 2e-2
+        (docs/cuda.md). So they may by what OpenCV's own tests allow there.
+        """
+        return _UNSTEADINESS.get(self, 0.0)
+
+
+_UNSTEADINESS = {Device.CUDA: 1e-4, Device.CUDA_FP16: 2e-2}
+
 
 class Engine(StrEnum):
     """OpenCV 5's two implementations of dnn. `auto` is new, with classic for unknown operators."""

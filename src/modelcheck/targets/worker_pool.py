@@ -43,7 +43,8 @@ class Pools:
         """Every net runs every request at the same time as the others run theirs.
 
         Returns the outputs of the first net as 'request:name', and where another net's are not
-        the same to the last bit: [[net, request, name], ...].
+        the same to the last bit, with how far they lie apart, of the scale (-1: not to be said):
+        [[net, request, name, apart], ...].
         """
         asked, nets, requests = self._ready(header["key"])
         count = min(header["requests"], len(requests))
@@ -58,7 +59,7 @@ class Pools:
 
         _in_threads(work, len(nets), start)
         differing = [
-            [number, i, name]
+            [number, i, name, _apart(found[0][i][name], array)]
             for number in range(1, len(nets))
             for i in range(count)
             for name, array in found[number][i].items()
@@ -205,6 +206,15 @@ def _in_threads(work, count, start):
         thread.join()
     if failures:
         raise failures[0]
+
+
+def _apart(first, other):
+    """The largest difference over the largest value; -1 for shapes or numbers that forbid it."""
+    if first.shape != other.shape or not (np.isfinite(first).all() and np.isfinite(other).all()):
+        return -1
+    scale = float(np.abs(first).max())
+    largest = float(np.abs(other.astype(np.float64) - first).max())
+    return largest / scale if scale else -1
 
 
 def _same_bits(a, b):

@@ -198,5 +198,7 @@ def scale_relative(expected: Arrays, actual: Arrays) -> float:
             continue
         scale = float(np.abs(value).max())
         error = float(np.abs(actual[name].astype(np.float64) - value).max())
+        if math.isnan(error):
+            return math.nan
         worst = max(worst, error / scale if scale else (math.inf if error else 0.0))
     return worst

@@ -75,6 +75,8 @@ def faults_of(
         for finding in found:
             if column not in finding.pattern.engines:
                 continue
+            if finding.pattern.severity is Severity.SLOW and not target.device.is_cpu:
+                continue  # what is slow on a CPU says nothing of another device
             key = (finding.pattern.id, column)
             before = faults.get(key)
             faults[key] = KnownFault(
