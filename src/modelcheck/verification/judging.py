@@ -25,7 +25,12 @@ from modelcheck.verification import probes
 from modelcheck.verification.equivalence import Tally
 from modelcheck.verification.events import Event, Progressed, StageStarted
 from modelcheck.verification.floors import Ground, lane_floors, limit_warnings, with_noise_floor
-from modelcheck.verification.in_reference import check_in_reference, drift_in_reference
+from modelcheck.verification.in_reference import (
+    RefusedThere,
+    check_in_reference,
+    check_weights,
+    drift_in_reference,
+)
 from modelcheck.verification.lane import Files, Lane
 from modelcheck.verification.metrics import judge_metrics
 from modelcheck.verification.plan import Plan
@@ -47,7 +52,9 @@ class JudgingStage:
     workspace: Workspace
     checks: dict[int, list[Check]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
-    reference_drift: ComparisonEvidence | None = None  # of the candidate, in onnxruntime
+    reference_drift: ComparisonEvidence | RefusedThere | None = (
+        None  # of the candidate, in onnxruntime
+    )
 
     def __post_init__(self) -> None:
         self.checks = {i: [] for i in range(len(self.lanes))}
@@ -75,7 +82,14 @@ class JudgingStage:
             yield Progressed(i + 1)
         for i, tally in self.tallies.items():  # last, because the candidate may end the reference
             if tally.samples:
+                self._add(i, self._weights(self.checks[i][0]))
                 self._add(i, self._in_reference(i, self.checks[i][0]))
+
+    def _weights(self, judged: Check) -> Check | None:
+        """What is not finite and shows on no target."""
+        if self.plan.candidate is None or judged.outcome is not Outcome.PASS:
+            return None
+        return check_weights(self.plan.candidate, judged)
 
     def _in_reference(self, i: int, judged: Check) -> Check | None:
         """Once for all targets: what onnxruntime says of the candidate depends on none of them."""
