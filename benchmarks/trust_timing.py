@@ -164,6 +164,8 @@ def measure(asked: argparse.Namespace) -> None:
             for ratio in asked.ratios:
                 if done.count(ratio) > number:
                     continue
+                while asked.pause is not None and asked.pause.exists():
+                    time.sleep(1.0)
                 run = decide(files_of(Path(folder), ratio), ratio, seed=_seed(ratio, number))
                 with asked.out.open("a") as file:
                     file.write(json.dumps({**run.__dict__, "load": loading}) + "\n")
@@ -336,6 +338,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--ratios", nargs="+", choices=list(PAIRS), default=list(PAIRS))
     parser.add_argument("--truth", type=Path, help="what --calibrate wrote")
     parser.add_argument("--out", type=Path, default=Path("timing.jsonl"))
+    parser.add_argument("--pause", type=Path, help="no run begins while this file exists")
     parser.add_argument("--quiet", action="store_true", help="without the load process")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
