@@ -63,21 +63,28 @@ def files_of(model: Model) -> list[Path]:
 def open_inputs(original: Model, recipe: Recipe, *, emit: Emit = silent) -> Inputs:
     """Open the samples for a model and split off what calibration needs."""
     needs_calibration = any(step.calibrates for step in recipe.steps)
-    settings = recipe.data
-    samples = _open(settings.path, original, settings, recipe.seed, settings.count)
-    calibration = None
-    if settings.calibration is not None:
-        calibration = _open(settings.calibration, original, settings, recipe.seed, None)
-    emit(StageStarted("reading samples", samples.count))
+    samples, calibration = open_sets(original, recipe, emit=emit)
     return Inputs(
         original,
         split(
             samples,
             calibration,
             needs_calibration,
-            allow_synthetic=settings.allow_synthetic,
+            allow_synthetic=recipe.data.allow_synthetic,
         ),
     )
+
+
+def open_sets(
+    original: Model, recipe: Recipe, *, emit: Emit = silent
+) -> tuple[Samples, Samples | None]:
+    """The samples for a model, and those that are for calibration only; whole, as they are."""
+    settings = recipe.data
+    samples = _open(settings.path, original, settings, recipe.seed, settings.count)
+    emit(StageStarted("reading samples", samples.count))
+    if settings.calibration is None:
+        return samples, None
+    return samples, _open(settings.calibration, original, settings, recipe.seed, None)
 
 
 def make_candidate(

@@ -10,6 +10,7 @@ from modelcheck.units import plural
 
 MAX_CALIBRATION = 100
 MAX_PART = 3  # calibration takes at most one part in three
+MAX_CHOOSING = 32  # samples that a search chooses by
 
 
 @dataclass(frozen=True)
@@ -110,3 +111,40 @@ def _without(data: Samples, calibration: Samples) -> SplitSamples:
     if dropped:
         text += f"; {dropped:,} that are in both were dropped from judging"
     return SplitSamples(judged, calibration, dropped, text)
+
+
+@dataclass(frozen=True)
+class ThreeSets:
+    """Samples to calibrate with, to choose by and to judge by, no one in two of them."""
+
+    calibration: Samples | None
+    choosing: Samples
+    verdict: Samples
+    text: str
+
+
+def split_in_three(data: Samples, calibration: Samples | None, *, calibrate: bool) -> ThreeSets:
+    """Part samples so that nobody is judged by what a choice was fitted to.
+
+    `calibrate` False: nothing calibrates, and synthetic inputs will do. As `split`, then the
+    samples with the smallest SHA-256 of those left choose: at most a third, at most 32.
+    Raises NotEnoughEvidence where a set would be empty, and as `split` does.
+    """
+    first = split(data, calibration, calibrate)
+    left = first.judged
+    room = min(left.count // MAX_PART, MAX_CHOOSING)
+    if not room:
+        raise NotEnoughEvidence(
+            f"{plural(left.count, 'sample')} cannot be split into those to choose by and those to "
+            "judge by",
+            where=data.origin,
+            remedy=f"Give at least {2 * MAX_PART if calibrate else MAX_PART}.",
+        )
+    digests = left.digests()
+    chosen = set(sorted(range(left.count), key=lambda i: (digests[i], i))[:room])
+    choosing = left.select(sorted(chosen))
+    verdict = left.select(i for i in range(left.count) if i not in chosen)
+    text = f"{plural(choosing.count, 'sample')} to choose by, {verdict.count:,} to judge by"
+    if first.calibration is not None:
+        text = f"{plural(first.calibration.count, 'sample')} calibrate, {text}"
+    return ThreeSets(first.calibration, choosing, verdict, f"{text}, by a hash of their content")

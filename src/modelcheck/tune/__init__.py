@@ -1,7 +1,7 @@
 """Tuning: how a deployment runs a model best, measured and proven on the machine itself."""
 
 from modelcheck.tune.decision import MEASURES
-from modelcheck.tune.deployment import as_dict, runtime_toml, snippet
+from modelcheck.tune.deployment import as_dict, runtime_of, runtime_toml, script, snippet
 from modelcheck.tune.events import Event, Tuned
 from modelcheck.tune.plan import DEFAULT_BUDGET_S, SAMPLES, Proven, TunePlan, Tuning
 from modelcheck.tune.run import tune
@@ -22,7 +22,9 @@ __all__ = [
     "Tuned",
     "Tuning",
     "as_dict",
+    "runtime_of",
     "runtime_toml",
+    "script",
     "snippet",
     "tune",
 ]

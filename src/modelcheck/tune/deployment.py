@@ -18,8 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from modelcheck.data import Preprocessing
 from modelcheck.judge.serving import Figure, Gain
+from modelcheck.model import Model
+from modelcheck.targets import OpenCV
 from modelcheck.targets.worker import DEVICES
 from modelcheck.tune.plan import Proven, Tuning
 from modelcheck.tune.settings import Setting
@@ -31,10 +35,31 @@ _SETTINGS = re.compile(r"# <settings>\n.*# </settings>\n", re.DOTALL)
 
 def runtime_toml(tuning: Tuning, file: str) -> str:
     """The settings as TOML."""
-    model = tuning.plan.model
-    chosen = tuning.best[tuning.plan.goal].setting
-    opencv = tuning.opencv[chosen.place]
-    tables: dict[str, Mapping[str, Any]] = {
+    opencv = tuning.opencv[tuning.best[tuning.plan.goal].setting.place]
+    return _toml(
+        "# Made by `modelcheck tune`. A figure is [value, low, high], with a 98 % interval.",
+        {"goal": tuning.plan.goal},
+        {
+            **_of_model(tuning.plan.model, file, opencv),
+            "default": _table(tuning, tuning.default),
+            **{measure: _table(tuning, proven) for measure, proven in tuning.best.items()},
+        },
+    )
+
+
+def runtime_of(setting: Setting, model: Model, opencv: OpenCV, file: str) -> str:
+    """One setting as TOML, for a model that is fast with just that one."""
+    chosen = _setting(setting)
+    python = chosen.pop("python")
+    table = ({} if python is None else {"python": python}) | chosen
+    return _toml(
+        "# Made by `modelcheck search`: what the model was proven with.", {},
+        {**_of_model(model, file, opencv), "setting": table},
+    )  # fmt: skip
+
+
+def _of_model(model: Model, file: str, opencv: OpenCV) -> dict[str, Mapping[str, Any]]:
+    return {
         "model": {
             "file": file,
             "digest": model.digest,
@@ -42,14 +67,12 @@ def runtime_toml(tuning: Tuning, file: str) -> str:
             "outputs": [spec.name for spec in model.signature.outputs],
         },
         "machine": {"opencv": opencv.version, "threads": opencv.threads, "cpus": opencv.cpus},
-        "default": _table(tuning, tuning.default),
-        **{measure: _table(tuning, proven) for measure, proven in tuning.best.items()},
     }
-    lines = [
-        "# Made by `modelcheck tune`. A figure is [value, low, high], with a 98 % interval.",
-        f"schema = {_value(SCHEMA)}",
-        f"goal = {_value(tuning.plan.goal)}",
-    ]
+
+
+def _toml(comment: str, facts: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = [comment, f"schema = {_value(SCHEMA)}"]
+    lines += [f"{key} = {_value(v)}" for key, v in facts.items()]
     for name, table in tables.items():
         lines += ["", f"[{name}]", *(f"{key} = {_value(v)}" for key, v in table.items())]
     return "\n".join(lines) + "\n"
@@ -58,11 +81,24 @@ def runtime_toml(tuning: Tuning, file: str) -> str:
 def snippet(tuning: Tuning, file: str, preprocessing: Preprocessing | None) -> str:
     """A script that runs the model with the setting that serves the goal."""
     setting = tuning.best[tuning.plan.goal].setting
-    model, sample = tuning.plan.model, next(iter(tuning.plan.samples))
-    inputs = {name: (a.shape, _cv2_type(str(a.dtype))) for name, a in sample.arrays.items()}
+    sample = next(iter(tuning.plan.samples))
+    version = tuning.opencv[setting.place].version
+    return script(setting, tuning.plan.model, sample.arrays, version, file, preprocessing)
+
+
+def script(
+    setting: Setting,
+    model: Model,
+    sample: Mapping[str, np.ndarray],
+    opencv: str,
+    file: str,
+    preprocessing: Preprocessing | None,
+) -> str:
+    """A script that runs a model file with a setting, made for inputs like this sample."""
+    inputs = {name: (a.shape, _cv2_type(str(a.dtype))) for name, a in sample.items()}
     values = {
         "MODEL": file,
-        "OPENCV": tuning.opencv[setting.place].version,
+        "OPENCV": opencv,
         "INPUTS": inputs,
         "OUTPUTS": [spec.name for spec in model.signature.outputs],
         "ENGINE": str(setting.target.engine),

@@ -21,7 +21,7 @@ from modelcheck.judge.budgets import Of
 from modelcheck.model import Model
 from modelcheck.process import ChildLimits
 from modelcheck.recipe import Judging, TargetSettings
-from modelcheck.targets import OpenCV, Placement
+from modelcheck.targets import Engine, OpenCV, Placement
 from modelcheck.transforms import Claim
 from modelcheck.verification.known import KnownFault
 from modelcheck.verification.memory import Memory
@@ -32,7 +32,9 @@ class Plan:
     """One model pair (or one model alone), its samples, and the targets it shall run on.
 
     `bands` hold, by target, between what median latencies (in seconds) the original lay in
-    earlier runs on this machine.
+    earlier runs on this machine. `original_on` is the engine that the original is timed on, where
+    it is another than the target's. Of several `rivals` for one place each gets its share of the
+    error rate.
     """
 
     original: Model
@@ -46,6 +48,8 @@ class Plan:
     memory: Memory | None = None  # None: everything is run
     bands: Mapping[str, Band] = field(default_factory=dict)
     worst_folder: Path | None = None  # where worst inputs are kept; None: nowhere
+    original_on: Engine | None = None
+    rivals: int = 1
 
     @property
     def speed_checks(self) -> int:
@@ -56,7 +60,8 @@ class Plan:
         budgets = sum(b.kind.of is not Of.FILE for y in limits for b in y.budgets)
         if self.candidate is None:
             return budgets
-        return budgets + sum(y.speed_ratio_required() is not None for y in limits)
+        ratios = sum(y.speed_ratio_required() is not None for y in limits)
+        return self.rivals * (budgets + ratios)
 
 
 @dataclass(frozen=True)

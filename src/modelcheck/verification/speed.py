@@ -154,6 +154,8 @@ class SpeedStage:
         One process times both models, so the baseline differs in nothing but the engine.
         """
         own = self.lanes[i].settings
+        if self.plan.original_on is not None:
+            return replace(own, target=replace(own.target, engine=self.plan.original_on))
         rivals = [
             k for k in self._original_s if _same_place(self.lanes[k].settings.target, own.target)
         ]

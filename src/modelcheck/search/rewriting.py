@@ -1,0 +1,212 @@
+"""Which layers to write anew on one engine: each layer by itself first, then within the net.
+
+A layer by itself says which forms are worth a try; what it costs beside others differs (engines
+keep tensors in layouts of their own), so only races of whole nets decide:
+
+    1. every kind of layer, in every form that a rule gives it, in one race
+    2. nets with the forms that were faster there; then, kind by kind, the other choice, and what
+       makes the net provably faster stays. Until nothing does, or the time is over.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from modelcheck.model import Model
+from modelcheck.search.layers import Kind, kinds
+from modelcheck.search.stopwatch import Arrays, Gain, Runner, Stopwatch, Times
+from modelcheck.targets import Engine
+from modelcheck.transforms import Transform, build, chain
+from modelcheck.transforms.rewrite import RULES
+
+# What writes a layer as another operator. None is the layer as it stands.
+FORMS = ("conv1x1-as-matmul", "conv-as-matmul", "gemm-as-matmul", "matmul-as-gemm")
+Assignment = Mapping[str, str]  # kind -> rule; kinds that are not there stay as they are
+Change = tuple[str, str | None]
+
+_ALONE_ROUNDS, _ALONE_S = 15, 0.4
+_NET_ROUNDS, _NET_S = 15, 4.0
+_AT_A_TIME = 6  # changes of a net that race beside it
+_WORTH_A_TRY = 0.9  # what takes at most 1/0.9 of the time by itself may pay within the net
+_WORTH_KEEPING = 1.003
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """What a kind of layer takes by itself: as it stands, and in each form that it can have."""
+
+    kind: Kind
+    as_it_is: Times
+    forms: Mapping[str, Times]
+
+    def saved_s(self, form: str) -> float:
+        """By all layers of the kind together; negative where the form is slower."""
+        one = self.as_it_is.median_s - self.forms[form].median_s
+        return one * len(self.kind.layers)
+
+
+@dataclass
+class Rewriting:
+    """The search on one engine. Iterate `run()` for progress; `chosen` is the best at any time."""
+
+    model: Model
+    samples: Sequence[Arrays]
+    watch: Stopwatch
+    engine: Engine
+    deadline_s: float  # of time.monotonic()
+    costs: list[LayerCost] = field(default_factory=list)
+    chosen: Assignment = field(default_factory=dict)
+    out_of_time: bool = False
+
+    def run(self) -> Iterator[str]:
+        """Yields what was done, in words."""
+        yield from self._look_at_layers()
+        yield from self._start()
+        yield from self._improve()
+
+    def steps(self, assignment: Assignment | None = None) -> tuple[Transform, ...]:
+        """The steps that write the layers so."""
+        return steps_of(self.forms(assignment))
+
+    def forms(self, assignment: Assignment | None = None) -> dict[str, str]:
+        """Layer by layer, the rule that writes it anew."""
+        chosen = self.chosen if assignment is None else assignment
+        return {
+            layer: chosen[cost.kind.digest]
+            for cost in self.costs
+            if cost.kind.digest in chosen
+            for layer in cost.kind.layers
+        }
+
+    def _look_at_layers(self) -> Iterator[str]:
+        operators = frozenset[str]().union(*(RULES[form].operators for form in FORMS))
+        shapes = {name: array.shape for name, array in self.samples[0].items()}
+        for kind in kinds(self.model, operators, shapes):
+            changed = {
+                form: model
+                for form in FORMS
+                if kind.operator in RULES[form].operators
+                and (model := _rewrite(form)(kind.alone)) is not kind.alone
+            }
+            if not changed:
+                continue
+            if self._late():
+                return
+            found = self.watch.race(
+                {f: Runner(m, self.engine) for f, m in {"": kind.alone, **changed}.items()},
+                [kind.sample()],
+                rounds=_ALONE_ROUNDS,
+                seconds=_ALONE_S,
+            )
+            as_it_is = found.pop("")
+            runs = {form: t for form, t in found.items() if isinstance(t, Times)}
+            if isinstance(as_it_is, Times) and runs:
+                self.costs.append(LayerCost(kind, as_it_is, runs))
+                yield f"layer {kind.layers[0]}"
+
+    def _start(self) -> Iterator[str]:
+        """The net with everything that was faster by itself, beside the net as it is."""
+        best = {cost.kind.digest: form for cost in self.costs if (form := _best_form(cost))}
+        if best and not self._late():
+            self._accept([best])
+            yield "the fastest form of every layer"
+
+    def _improve(self) -> Iterator[str]:
+        """Change kind after kind, for as long as any change makes the net faster."""
+        taken = True
+        while taken:
+            taken = False
+            changes = self._changes()
+            for i in range(0, len(changes), _AT_A_TIME):
+                if self._late():
+                    return
+                batch = changes[i : i + _AT_A_TIME]
+                if self._accept([self._changed(change) for change in batch]):
+                    taken = True
+                yield f"{len(self.chosen)} kinds of layers written anew"
+
+    def _changes(self) -> list[Change]:
+        """In the order of what they promise by themselves."""
+        promised: dict[Change, float] = {}
+        for cost in self.costs:
+            digest, now = cost.kind.digest, self.chosen.get(cost.kind.digest)
+            here = 0.0 if now is None else cost.saved_s(now)
+            if now is not None:
+                promised[digest, None] = -here
+            for form, times in cost.forms.items():
+                if form != now and times.median_s * _WORTH_A_TRY <= cost.as_it_is.median_s:
+                    promised[digest, form] = cost.saved_s(form) - here
+        return sorted(promised, key=lambda change: -promised[change])
+
+    def _changed(self, *changes: Change) -> Assignment:
+        merged = {**self.chosen, **dict(changes)}
+        return {kind: form for kind, form in merged.items() if form is not None}
+
+    def _accept(self, rivals: Sequence[Assignment]) -> bool:
+        """Race nets beside the chosen one: what all that pay make together, or the best of them."""
+        gains = self._gains(rivals)
+        better = sorted((i for i, g in gains.items() if _pays(g)), key=lambda i: -gains[i].ratio)
+        if not better:
+            return False
+        best = rivals[better[0]]
+        if len(better) > 1:
+            together = self._changed(*(c for i in better for c in self._differences(rivals[i])))
+            again = self._gains([best, together])
+            better = [i for i, g in again.items() if _pays(g)]
+            if not better:
+                return False
+            best = [best, together][max(better, key=lambda i: again[i].ratio)]
+        self.chosen = best
+        return True
+
+    def _differences(self, other: Assignment) -> Iterator[Change]:
+        """What makes another assignment of the chosen one."""
+        for kind in {*self.chosen, *other}:
+            if self.chosen.get(kind) != other.get(kind):
+                yield kind, other.get(kind)
+
+    def _gains(self, rivals: Sequence[Assignment]) -> dict[int, Gain]:
+        """How much faster each net is than the chosen one, of those that run."""
+        nets = {"": self._net(self.chosen)}
+        nets |= {str(i): self._net(rival) for i, rival in enumerate(rivals)}
+        found = self.watch.race(
+            {key: Runner(net, self.engine) for key, net in nets.items()},
+            self.samples, rounds=_NET_ROUNDS, seconds=_NET_S,
+        )  # fmt: skip
+        chosen = found.pop("")
+        if not isinstance(chosen, Times):
+            return {}
+        return {int(i): t.gain_over(chosen) for i, t in found.items() if isinstance(t, Times)}
+
+    def _net(self, assignment: Assignment) -> Model:
+        return chain(*self.steps(assignment))(self.model)
+
+    def _late(self) -> bool:
+        self.out_of_time = self.out_of_time or time.monotonic() > self.deadline_s
+        return self.out_of_time
+
+
+def _best_form(cost: LayerCost) -> str | None:
+    """The form that is faster by itself, if one is."""
+    best = max(cost.forms, key=cost.saved_s)
+    return best if _pays(cost.forms[best].gain_over(cost.as_it_is)) else None
+
+
+def _pays(gain: Gain) -> bool:
+    return gain.surely_above > 1.0 and gain.ratio > _WORTH_KEEPING
+
+
+def steps_of(forms: Mapping[str, str]) -> tuple[Transform, ...]:
+    """A step for each rule, with the layers that it writes."""
+    steps = []
+    for rule in FORMS:
+        only = [layer for layer, form in forms.items() if form == rule]
+        if only:
+            steps.append(_rewrite(rule, only=only))
+    return tuple(steps)
+
+
+def _rewrite(rule: str, **options: object) -> Transform:
+    return build("rewrite", {"rules": [rule], **options})
