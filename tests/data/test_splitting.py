@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from image_files import write_ppm
 
-from modelcheck.data import Preprocessing, from_arrays, open_samples, split
+from modelcheck.data import Preprocessing, from_arrays, open_samples, split, split_in_three
 from modelcheck.errors import NotEnoughEvidence, UsageError
 from modelcheck.model import Signature, TensorSpec
 
@@ -129,3 +129,37 @@ def test_an_image_and_its_array_are_the_same_sample(tmp_path):
     parts = split(images, arrays, True)
     assert parts.dropped == 2
     assert [s.name for s in parts.judged] == ["0.ppm", "1.ppm", "4.ppm", "5.ppm"]
+
+
+def three_or_none(data, *, calibrate):
+    try:
+        return split_in_three(data, None, calibrate=calibrate)
+    except NotEnoughEvidence:
+        return None
+
+
+@given(values, st.booleans())
+def test_of_three_sets_no_two_share_content_and_together_they_are_all(numbers, calibrate):
+    sets = three_or_none(samples_of(numbers), calibrate=calibrate)
+    if sets is None:
+        assert len(set(numbers)) < 6
+        return
+    assert (sets.calibration is not None) == calibrate
+    parts = [numbers_in(s) for s in (sets.calibration, sets.choosing, sets.verdict) if s]
+    assert all(parts)
+    assert sorted(n for part in parts for n in part) == sorted(set(numbers))
+
+
+@given(values, st.randoms())
+def test_the_three_sets_do_not_depend_on_the_order_of_the_samples(numbers, random):
+    shuffled = random.sample(numbers, len(numbers))
+    one, other = (three_or_none(samples_of(n), calibrate=True) for n in (numbers, shuffled))
+    assert (one is None) == (other is None)
+    if one is not None:
+        assert sorted(numbers_in(one.verdict)) == sorted(numbers_in(other.verdict))
+
+
+def test_a_few_choose_and_most_judge():
+    sets = split_in_three(samples_of(range(1000)), None, calibrate=True)
+    assert (sets.calibration.count, sets.choosing.count, sets.verdict.count) == (100, 32, 868)
+    assert sets.text.startswith("100 samples calibrate, 32 samples to choose by, 868 to judge by")

@@ -1,0 +1,110 @@
+"""int8: which sets of layers are tried, ranges asked for once, the costliest layer found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modelcheck.data import open_samples
+from modelcheck.model import Model, load
+from modelcheck.process import Workspace
+from modelcheck.reference import ReferenceActivations, open_reference
+from modelcheck.reference.activations import Range
+from modelcheck.search.integers import (
+    RememberedRanges,
+    Sensitivity,
+    quantizer,
+    sets_to_try,
+    weight_layers,
+)
+from modelcheck.transforms import Context, fold_batchnorm
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+
+
+@pytest.fixture(scope="module")
+def net() -> Model:
+    return fold_batchnorm()(load(FIXTURES / "digits_depthwise.onnx"))
+
+
+def test_every_layer_with_a_constant_weight_may_be_quantized(net: Model) -> None:
+    layers = weight_layers(net)
+    assert len(layers) == sum(n.op_type in ("Conv", "Gemm", "MatMul") for n in net.graph)
+
+
+def test_sets_are_none_empty_and_none_twice(net: Model) -> None:
+    found = sets_to_try(weight_layers(net))
+    assert all(found.values())
+    assert len({tuple(members) for members in found.values()}) == len(found)
+    depthwise = {n for n, shape in weight_layers(net).items() if len(shape) == 4 and shape[1] == 1}
+    assert not depthwise & set(found["int8 but depthwise"])
+
+
+def test_a_net_of_one_sort_of_layer_has_one_set() -> None:
+    assert list(sets_to_try({"a": (8, 8, 1, 1), "b": (8, 8, 1, 1)})) == ["int8"]
+    assert sets_to_try({}) == {}
+
+
+class Counting:
+    """Activations that say what they were asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def __call__(self, model: Model, names: Sequence[str]) -> Iterator[Mapping[str, np.ndarray]]:
+        yield {}
+
+    def ranges(
+        self, model: Model, names: Sequence[str], *, inside: float = 1.0, **more: object
+    ) -> Mapping[str, Range]:
+        self.asked += names
+        return {name: Range(0.0, inside, ()) for name in names}
+
+
+def test_a_range_is_measured_once_for_each_model_and_share(net: Model) -> None:
+    counting = Counting()
+    kept = RememberedRanges(counting)
+    assert kept.ranges(net, ["a", "b"])["b"].maximum == 1.0
+    assert set(kept.ranges(net, ["b", "c"])) == {"b", "c"}
+    assert counting.asked == ["a", "b", "c"]
+    assert kept.ranges(net, ["a"], inside=0.5)["a"].maximum == 0.5
+    assert counting.asked == ["a", "b", "c", "a"]
+    other = load(FIXTURES / "digits_resnet.onnx")
+    kept.ranges(other, ["a"])
+    assert len(counting.asked) == 5
+
+
+def test_the_layer_that_int8_hurts_most_comes_out_as_such(net: Model) -> None:
+    """A layer whose weights hold one huge value loses all the others."""
+    layers = list(weight_layers(net))
+    hurt = layers[2]
+    edited = net.edit()
+    node = next(n for n in edited.graph if n.name == hurt)
+    tensor = node.inputs[1].const_value.numpy().copy()  # type: ignore[union-attr]
+    tensor[:, 0, 0, 0] += 300.0  # of every channel, whatever its scale
+    from modelcheck.transforms.edit import Edit
+
+    edit = Edit(net)
+    target = next(n for n in edit.graph if n.name == hurt)
+    value = target.inputs[1]
+    assert value is not None
+    edit.replace_constant(value, tensor)
+    faulty = edit.done()
+    samples = open_samples(FIXTURES / "digits_test.npz", net.signature, count=12)
+    with Workspace() as workspace, open_reference(faulty, workspace) as reference:
+        activations = ReferenceActivations(reference, samples, workspace)
+        context = Context(activations=RememberedRanges(activations))
+        study = Sensitivity(faulty, "qdq", context, reference, [s.arrays for s in samples])
+        noise = dict(study.order(layers, workspace))
+    assert set(noise) == set(layers)
+    assert max(noise, key=noise.__getitem__) == hurt
+
+
+def test_the_step_keeps_what_it_is_told_in_float(net: Model) -> None:
+    layers = list(weight_layers(net))
+    step = quantizer("qoperator", layers, layers[1:])
+    assert step.options["exclude"] == tuple(layers[1:])
+    assert step.options["scheme"] == "qoperator"

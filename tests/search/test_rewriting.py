@@ -1,0 +1,108 @@
+"""Which layers are written anew, by scripted times: what pays stays, what does not goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from modelcheck.model import Model, load
+from modelcheck.search.rewriting import Rewriting, steps_of
+from modelcheck.search.stopwatch import NotRun, Runner, Stopwatch, Times
+from modelcheck.targets import Engine
+from modelcheck.transforms import chain
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+SAMPLE = {"image": np.zeros((1, 1, 8, 8), np.float32)}
+WIDE = "conv-as-matmul"
+
+
+class Scripted:
+    """A stopwatch whose times are a sum over the nodes; deterministic but for a little noise."""
+
+    def __init__(self, cost: Callable[[Model], float], noise: float = 0.0) -> None:
+        self.cost, self.noise, self.races = cost, noise, 0
+        self.random = np.random.default_rng(0)
+
+    def race(
+        self, runners: Mapping[str, Runner], samples: object, *, rounds: int, seconds: float
+    ) -> dict[str, Times | NotRun]:
+        self.races += 1
+        return {key: self._time(self.cost(r.model), rounds) for key, r in runners.items()}
+
+    def _time(self, cost: float, rounds: int) -> Times | NotRun:
+        if cost == float("inf"):
+            return NotRun("it cannot")
+        return Times(tuple(cost * (1 + self.noise * self.random.standard_normal(rounds))))
+
+
+def searched(watch: Scripted, *, seconds: float = 60.0) -> Rewriting:
+    model = load(FIXTURES / "digits_resnet.onnx")
+    found = Rewriting(
+        model, [SAMPLE], cast(Stopwatch, cast(Any, watch)), Engine.NEW,
+        time.monotonic() + seconds,
+    )  # fmt: skip
+    for _ in found.run():
+        pass
+    return found
+
+
+def costing(**costs: float) -> Callable[[Model], float]:
+    return lambda model: 1.0 + sum(costs.get(node.op_type, 0.0) for node in model.graph)
+
+
+def operators(found: Rewriting) -> set[str]:
+    return {node.op_type for node in chain(*found.steps())(found.model).graph}
+
+
+def test_where_products_are_fast_every_convolution_becomes_one() -> None:
+    assert "Conv" not in operators(searched(Scripted(costing(Conv=5.0, MatMul=0.1))))
+
+
+def test_where_convolutions_are_fast_the_model_stays_as_it_is() -> None:
+    found = searched(Scripted(costing(Conv=0.1, MatMul=5.0)))
+    assert found.chosen == {}
+    assert found.steps() == ()
+
+
+def test_what_pays_alone_and_not_within_the_net_is_taken_back() -> None:
+    """Slices are free in a net of one layer, and dear beside other layers."""
+
+    def cost(model: Model) -> float:
+        nodes = list(model.graph)
+        alone = len(nodes) < 20
+        return 1.0 + sum(
+            {"Conv": 1.0, "MatMul": 0.5, "Concat": 0.0 if alone else 3.0}.get(n.op_type, 0.0)
+            for n in nodes
+        )
+
+    assert "Concat" not in operators(searched(Scripted(cost)))
+
+
+def test_a_form_that_does_not_run_is_not_chosen() -> None:
+    def cost(model: Model) -> float:
+        return float("inf") if any(n.op_type == "Concat" for n in model.graph) else 1.0
+
+    assert searched(Scripted(cost)).steps() == ()
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.05])
+def test_noise_alone_makes_no_layer_worth_rewriting(noise: float) -> None:
+    found = searched(Scripted(costing(), noise))
+    # Two standard errors let one in forty through; all of many would be none of noise.
+    assert len(found.chosen) <= len(found.costs) // 2
+
+
+def test_when_the_time_is_over_the_best_so_far_stands() -> None:
+    found = searched(Scripted(costing(Conv=5.0, MatMul=0.1)), seconds=-1.0)
+    assert found.out_of_time
+    assert found.steps() == ()
+
+
+def test_a_step_names_the_rule_and_the_layers() -> None:
+    (step,) = steps_of({"a": WIDE, "b": WIDE})
+    assert dict(step.options) | {"rules": (WIDE,), "only": ("a", "b")} == dict(step.options)

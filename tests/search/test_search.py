@@ -1,0 +1,146 @@
+"""The whole search on real engines: what it returns has passed the gate, or it returns nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelcheck.data import open_samples, split_in_three
+from modelcheck.judge import Limits, Outcome
+from modelcheck.model import load
+from modelcheck.recipe import TargetSettings, parse_step
+from modelcheck.recipe.writing import step_text
+from modelcheck.search import Contender, Searched, SearchPlan, search
+from modelcheck.search import run as search_run
+from modelcheck.search.stopwatch import Gain
+from modelcheck.targets import Engine, Target
+from modelcheck.transforms import Claim, Context, Transform, build, chain
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+TARGET = Target.parse("cpu:threads=1")
+
+
+def planned(name: str, *, claim: Claim = Claim.EXACT, limits: Limits | None = None) -> SearchPlan:
+    model = load(FIXTURES / f"{name}.onnx")
+    samples = open_samples(FIXTURES / "digits_test.npz", model.signature, count=90)
+    three = split_in_three(samples, None, calibrate=claim is Claim.LOSSY)
+    settings = TargetSettings(TARGET, limits or Limits())
+    return SearchPlan(model, three, settings, claim=claim, time_budget_s=40.0)
+
+
+def result_of(plan: SearchPlan) -> Searched:
+    *_, last = search(plan)
+    assert isinstance(last, Searched)
+    return last
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *steps: Transform) -> None:
+    """Let the search find these steps, as ten times as fast, and nothing else."""
+
+    def explore(self: search_run._Run) -> object:
+        self.contenders.append(
+            Contender("planted", replace(TARGET, engine=Engine.NEW), steps, Gain(10.0, 0.0), 1e-6,
+                      1, 99.0, 1.0, holds=True)
+        )  # fmt: skip
+        yield from ()
+
+    monkeypatch.setattr(search_run._Run, "_explore", explore)
+    monkeypatch.setattr(search_run._Run, "_race", lambda self: None)
+
+
+def test_what_is_found_is_made_again_by_its_recipe_and_has_passed_the_gate() -> None:
+    plan = planned("digits_depthwise")
+    found = result_of(plan)
+    assert set(found.original) == {Engine.NEW, Engine.CLASSIC}
+    assert {c.target.engine for c in found.contenders} == {Engine.NEW, Engine.CLASSIC}
+    assert all(c.claim is Claim.EXACT for c in found.contenders)
+    for judged in found.judged:
+        texts = [step_text(step) for step in judged.contender.steps]
+        again = chain(*map(parse_step, texts))(plan.model, Context(seed=plan.seed))
+        assert again == judged.made.model
+    if found.best is not None:
+        assert found.best.verification.outcome is Outcome.PASS
+        assert {c.kind for c in found.best.verification.checks} >= {"equivalence", "speed"}
+    assert found.outcome is Outcome.PASS  # nothing was asked that could be missed
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("prune-weights:amount=0.9", "equivalence"),  # wrong
+        ("identity", "speed"),  # right, and no faster
+    ],
+)
+def test_what_the_gate_rejects_is_never_returned(
+    monkeypatch: pytest.MonkeyPatch, text: str, kind: str
+) -> None:
+    only(monkeypatch, parse_step(text))
+    limits = Limits(min_speedup=1.5)
+    found = result_of(planned("digits_resnet", claim=Claim.LOSSY, limits=limits))
+    assert found.best is None
+    assert found.outcome is not Outcome.PASS
+    (judged,) = found.judged
+    assert kind in {c.kind for c in judged.verification.checks if c.outcome is not Outcome.PASS}
+
+
+def test_nothing_faster_is_no_failure_where_nothing_was_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    only(monkeypatch, parse_step("sparsify:amount=0.9"))
+    found = result_of(planned("digits_resnet", claim=Claim.LOSSY))
+    assert (found.best, found.outcome) == (None, Outcome.PASS)
+
+
+def test_three_finalists_at_most_meet_the_gate_and_share_its_error_rate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[int] = []
+    real = search_run.verify
+
+    def counting(plan: object) -> object:
+        seen.append(plan.speed_checks)  # type: ignore[attr-defined]
+        return real(plan)  # type: ignore[arg-type]
+
+    only(monkeypatch, parse_step("prune-weights:amount=0.9"))
+    explore = search_run._Run._explore
+
+    def many(self: search_run._Run) -> object:
+        yield from explore(self)
+        self.contenders *= 5
+
+    monkeypatch.setattr(search_run._Run, "_explore", many)
+    monkeypatch.setattr(search_run, "verify", counting)
+    found = result_of(planned("digits_mlp", claim=Claim.LOSSY))
+    assert len(found.judged) == 3
+    assert seen == [3, 3, 3]
+
+
+def test_ctrl_c_ends_the_choosing_and_what_was_found_is_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    only(monkeypatch, build("fold-batchnorm", {}))
+    explore: Callable[[search_run._Run], object] = search_run._Run._explore
+
+    def interrupted(self: search_run._Run) -> object:
+        yield from explore(self)  # type: ignore[misc]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search_run._Run, "_explore", interrupted)
+    found = result_of(planned("digits_resnet"))
+    assert any("interrupted" in note for note in found.notes)
+    assert len(found.judged) == 1
+
+
+def test_int8_is_looked_for_where_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow it is here: every set is raced, and one that misses the limits spares layers."""
+    monkeypatch.setattr(search_run, "_WORTH_INT8", 0.0)
+    strict = Limits(
+        equivalence=search_run.EquivalenceLimit(((search_run.Term("min-sqnr", 45.0),),))
+    )
+    found = result_of(planned("digits_resnet", claim=Claim.LOSSY, limits=strict))
+    lossy = [c for c in found.contenders if c.claim is Claim.LOSSY]
+    assert {c.target.engine for c in lossy} == {Engine.NEW, Engine.CLASSIC}
+    assert any("in float" in c.name and c.holds and c.db >= 45.0 for c in lossy)

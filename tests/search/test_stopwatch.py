@@ -1,0 +1,90 @@
+"""Races of real nets in a real process: what fails takes nothing from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from modelcheck.model import Model, load
+from modelcheck.process import Workspace
+from modelcheck.search.stopwatch import NotRun, Runner, Stopwatch, Times
+from modelcheck.targets import Engine, Target
+
+FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
+SAMPLE = {"image": np.random.default_rng(0).random((1, 1, 8, 8)).astype(np.float32)}
+
+
+@pytest.fixture
+def watch() -> Iterator[Stopwatch]:
+    with (
+        Workspace() as workspace,
+        Stopwatch(Target.parse("cpu:threads=1"), workspace, None) as made,
+    ):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def net() -> Model:
+    return load(FIXTURES / "digits_resnet.onnx")
+
+
+def crashing() -> Model:
+    """OpenCV 5.0's classic engine dies of a QLinearConv without a kernel_shape (fixtures)."""
+    scalar = {n: np.array(v, np.float32) for n, v in (("s", 0.1), ("t", 0.1), ("u", 0.1))}
+    zero = {"z": np.array(0, np.int8)}
+    weight = {"w": np.ones((2, 1, 3, 3), np.int8)}
+    node = helper.make_node
+    graph = helper.make_graph(
+        [
+            node("QuantizeLinear", ["image", "s", "z"], ["q"]),
+            node("QLinearConv", ["q", "s", "z", "w", "t", "z", "u", "z"], ["p"]),
+            node("DequantizeLinear", ["p", "u", "z"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 6, 6])],
+        [numpy_helper.from_array(a, n) for n, a in {**scalar, **zero, **weight}.items()],
+    )
+    opset = [helper.make_opsetid("", 13)]
+    return Model.from_proto(helper.make_model(graph, opset_imports=opset, ir_version=8))
+
+
+def test_every_net_is_timed_in_every_round(watch: Stopwatch, net: Model) -> None:
+    found = watch.race(
+        {"a": Runner(net, Engine.NEW), "b": Runner(net, Engine.CLASSIC)}, [SAMPLE],
+        rounds=7, seconds=60,
+    )  # fmt: skip
+    assert all(isinstance(t, Times) and len(t.seconds) == 7 for t in found.values())
+    assert list(found) == ["a", "b"]
+
+
+@pytest.mark.parametrize("engine", [Engine.CLASSIC, Engine.NEW])
+def test_a_net_that_kills_or_is_refused_takes_nothing_from_the_others(
+    watch: Stopwatch, net: Model, engine: Engine
+) -> None:
+    runners = {
+        "before": Runner(net, engine),
+        "bad": Runner(crashing(), Engine.CLASSIC),
+        "after": Runner(net, engine),
+    }
+    found = watch.race(runners, [SAMPLE], rounds=5, seconds=60)
+    assert isinstance(found["bad"], NotRun)
+    assert isinstance(found["before"], Times)
+    assert isinstance(found["after"], Times)
+
+
+def test_outputs_are_the_models(watch: Stopwatch, net: Model) -> None:
+    (answer,) = watch.outputs(Runner(net, Engine.NEW), [SAMPLE])  # type: ignore[misc]
+    assert set(answer) == {spec.name for spec in net.signature.outputs}
+
+
+def test_a_gain_is_the_median_of_ratios_round_by_round() -> None:
+    """A round that was slow for all says nothing."""
+    slow, fast = Times((2.0, 20.0, 2.0, 2.0)), Times((1.0, 10.0, 1.0, 1.0))
+    assert fast.gain_over(slow).ratio == 2.0
+    assert fast.gain_over(slow).error == 0.0
+    assert slow.gain_over(fast).ratio == 0.5
