@@ -162,4 +162,6 @@ def test_the_three_sets_do_not_depend_on_the_order_of_the_samples(numbers, rando
 def test_a_few_choose_and_most_judge():
     sets = split_in_three(samples_of(range(1000)), None, calibrate=True)
     assert (sets.calibration.count, sets.choosing.count, sets.verdict.count) == (100, 32, 868)
-    assert sets.text.startswith("100 samples calibrate, 32 samples to choose by, 868 to judge by")
+    assert sets.text.startswith(
+        "100 samples to calibrate with, 32 samples to choose by, 868 to judge by"
+    )

@@ -146,5 +146,5 @@ def split_in_three(data: Samples, calibration: Samples | None, *, calibrate: boo
     verdict = left.select(i for i in range(left.count) if i not in chosen)
     text = f"{plural(choosing.count, 'sample')} to choose by, {verdict.count:,} to judge by"
     if first.calibration is not None:
-        text = f"{plural(first.calibration.count, 'sample')} calibrate, {text}"
+        text = f"{plural(first.calibration.count, 'sample')} to calibrate with, {text}"
     return ThreeSets(first.calibration, choosing, verdict, f"{text}, by a hash of their content")

@@ -39,7 +39,7 @@ def search_json(result: Searched) -> dict[str, Any]:
         "exit_code": exit_code(result.outcome),
         "best": best,
         "judged": [_judged_json(judged) for judged in result.judged],
-        "candidates": [_contender_json(one) for one in result.contenders],
+        "contenders": [_contender_json(one) for one in result.contenders],
         "notes": list(result.notes),
         "seconds": result.seconds,
     }
@@ -129,9 +129,11 @@ def _sentences(result: Searched) -> Iterator[str]:
 
 
 def _table(result: Searched) -> Table:
-    table = plain_table(
-        "", "CANDIDATE", "TARGET", "LATENCY", "FIRST LOOK", "SIZE", "SQNR", "AGREEMENT", "GATE"
-    )
+    table = plain_table()
+    for name in ("", "CANDIDATE", "TARGET", "LATENCY", "LOOK", "SIZE", "SQNR", "AGREE", "GATE"):
+        folds = name in ("CANDIDATE", "GATE")
+        least = 9 if name == "CANDIDATE" else None
+        table.add_column(name, no_wrap=not folds, overflow="fold", min_width=least)
     size = units.size(result.plan.model.nbytes)
     for engine, seconds in sorted(result.original.items(), key=lambda item: item[1]):
         best = engine is result.baseline.engine

@@ -55,6 +55,7 @@ _RACE_ROUNDS, _RACE_S = 40, 12.0
 _CHOOSING = 0.6
 _REWRITING = 0.6  # of that, where int8 is tried too
 _WORTH_INT8 = 1.02
+_LEAST_SPEEDUP = 1.0  # where nobody asks for more: provably no slower
 
 
 def search(plan: SearchPlan) -> Iterator[Event]:
@@ -321,7 +322,7 @@ class _Run:
         plan = self.plan
         limits = plan.settings.limits
         if limits.speed_ratio_required() is None:
-            limits = replace(limits, min_speedup=1.0)
+            limits = replace(limits, min_speedup=_LEAST_SPEEDUP)
         made = apply_steps(
             plan.model, finalist.steps, seed=plan.seed, activations=self.context.activations
         )
