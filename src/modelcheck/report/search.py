@@ -130,6 +130,7 @@ def _sentences(result: Searched) -> Iterator[str]:
 
 def _table(result: Searched) -> Table:
     table = plain_table()
+    table.padding = (0, 1, 0, 0)  # so that it fits into 80 columns
     for name in ("", "CANDIDATE", "TARGET", "LATENCY", "LOOK", "SIZE", "SQNR", "AGREE", "GATE"):
         folds = name in ("CANDIDATE", "GATE")
         least = 9 if name == "CANDIDATE" else None
