@@ -17,11 +17,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "modelcheck.data": ("Preprocessing", "Samples", "open_samples"),
+    "modelcheck.data": ("Preprocessing", "Samples", "open_samples", "split_in_three"),
     "modelcheck.errors": ("ModelcheckError",),
     "modelcheck.judge": ("Limits", "Outcome", "parse_limit"),
     "modelcheck.model": ("Model", "Signature", "load", "save"),
     "modelcheck.recipe": ("TargetSettings", "apply_steps", "load_recipe", "parse_metric"),
+    "modelcheck.searching": ("SearchPlan", "Searched", "search"),
     "modelcheck.targets": ("Target",),
     "modelcheck.transforms": (
         "Claim",
@@ -52,6 +53,8 @@ __all__ = [
     "Plan",
     "Preprocessing",
     "Samples",
+    "SearchPlan",
+    "Searched",
     "Signature",
     "Target",
     "TargetSettings",
@@ -73,7 +76,9 @@ __all__ = [
     "quantize_weights",
     "rewrite",
     "save",
+    "search",
     "sparsify",
+    "split_in_three",
     "verify",
 ]
 
@@ -91,11 +96,12 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from modelcheck.data import Preprocessing, Samples, open_samples
+    from modelcheck.data import Preprocessing, Samples, open_samples, split_in_three
     from modelcheck.errors import ModelcheckError
     from modelcheck.judge import Limits, Outcome, parse_limit
     from modelcheck.model import Model, Signature, load, save
     from modelcheck.recipe import TargetSettings, apply_steps, load_recipe, parse_metric
+    from modelcheck.searching import Searched, SearchPlan, search
     from modelcheck.targets import Target
     from modelcheck.transforms import Claim, Context, Transform, build, chain, identity
     from modelcheck.transforms.fold_batchnorm import fold_batchnorm

@@ -19,9 +19,9 @@ import pytest
 from modelcheck.cli.app import run
 from modelcheck.model import load
 from modelcheck.recipe import load_recipe
-from modelcheck.search import Contender
-from modelcheck.search import run as search_run
-from modelcheck.search.stopwatch import Gain
+from modelcheck.searching import Contender
+from modelcheck.searching import run as search_run
+from modelcheck.searching.stopwatch import Gain
 from modelcheck.targets import Engine
 from modelcheck.transforms import build, chain
 

@@ -19,8 +19,8 @@ from modelcheck.model import load
 from modelcheck.recipe import TargetSettings, apply_steps
 from modelcheck.report.pareto import pareto_svg
 from modelcheck.report.search import print_search, print_search_verdict, search_json
-from modelcheck.search import Contender, Judged, Searched, SearchPlan
-from modelcheck.search.stopwatch import Gain
+from modelcheck.searching import Contender, Judged, Searched, SearchPlan
+from modelcheck.searching.stopwatch import Gain
 from modelcheck.targets import Engine, OpenCV, Target
 from modelcheck.transforms import build
 from modelcheck.verification import Plan, Verification

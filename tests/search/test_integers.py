@@ -13,7 +13,7 @@ from modelcheck.model import Model, load
 from modelcheck.process import Workspace
 from modelcheck.reference import ReferenceActivations, open_reference
 from modelcheck.reference.activations import Range
-from modelcheck.search.integers import (
+from modelcheck.searching.integers import (
     RememberedRanges,
     Sensitivity,
     quantizer,

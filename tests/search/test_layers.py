@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from modelcheck.model import Model, load
-from modelcheck.search.layers import INPUT, Kind, kinds
+from modelcheck.searching.layers import INPUT, Kind, kinds
 from modelcheck.testing.runner import Runner
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"

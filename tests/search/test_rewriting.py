@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from modelcheck.model import Model, load
-from modelcheck.search.rewriting import Rewriting, steps_of
-from modelcheck.search.stopwatch import NotRun, Runner, Stopwatch, Times
+from modelcheck.searching.rewriting import Rewriting, steps_of
+from modelcheck.searching.stopwatch import NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine
 from modelcheck.transforms import chain
 

@@ -13,9 +13,9 @@ from modelcheck.judge import Limits, Outcome
 from modelcheck.model import load
 from modelcheck.recipe import TargetSettings, parse_step
 from modelcheck.recipe.writing import step_text
-from modelcheck.search import Contender, Searched, SearchPlan, search
-from modelcheck.search import run as search_run
-from modelcheck.search.stopwatch import Gain
+from modelcheck.searching import Contender, Searched, SearchPlan, search
+from modelcheck.searching import run as search_run
+from modelcheck.searching.stopwatch import Gain
 from modelcheck.targets import Engine, Target
 from modelcheck.transforms import Claim, Context, Transform, build, chain
 

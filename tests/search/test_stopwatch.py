@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from modelcheck.model import Model, load
 from modelcheck.process import Workspace
-from modelcheck.search.stopwatch import NotRun, Runner, Stopwatch, Times
+from modelcheck.searching.stopwatch import NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine, Target
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"

@@ -18,7 +18,7 @@ from modelcheck.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from modelcheck.search import Searched
+    from modelcheck.searching import Searched
 
 _SEARCH = "Search"
 
@@ -69,8 +69,8 @@ def search(
     from modelcheck.judge import exit_code
     from modelcheck.recipe import Recipe
     from modelcheck.report.search import print_search, print_search_verdict, search_json
-    from modelcheck.search import Searched
-    from modelcheck.search import search as run_search
+    from modelcheck.searching import Searched
+    from modelcheck.searching import search as run_search
 
     as_run = RunOptions(**vars(run))
     asked = overridden(

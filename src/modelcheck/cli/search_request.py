@@ -16,7 +16,7 @@ from modelcheck.model import Model, save
 from modelcheck.model.atomic import atomic_write, check_output, check_writable, output_lock
 from modelcheck.recipe import Recipe, parse_duration
 from modelcheck.recipe.writing import steps_toml
-from modelcheck.search import Searched, SearchPlan
+from modelcheck.searching import Searched, SearchPlan
 from modelcheck.transforms import Claim
 from modelcheck.tune import Setting, runtime_of, script
 from modelcheck.verification import Event

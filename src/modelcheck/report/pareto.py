@@ -17,7 +17,7 @@ from modelcheck.report.log_plot import (
     grid,
     label,
 )
-from modelcheck.search import Contender, Searched
+from modelcheck.searching import Contender, Searched
 
 _ORIGINAL, _HOLDS, _BEST = "#5f6368", "#1a73e8", "#188038"
 

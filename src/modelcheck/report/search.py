@@ -17,7 +17,7 @@ from modelcheck.judge import Outcome, SpeedEvidence, exit_code
 from modelcheck.recipe.writing import step_text
 from modelcheck.report.document import plain
 from modelcheck.report.styles import STYLES, VERDICTS, plain_table
-from modelcheck.search import Contender, Judged, Searched
+from modelcheck.searching import Contender, Judged, Searched
 
 _LONGEST_STEP = 160
 

@@ -10,7 +10,7 @@ from modelcheck.judge import Outcome
 from modelcheck.model import Model
 from modelcheck.process import ChildLimits
 from modelcheck.recipe import Candidate, TargetSettings
-from modelcheck.search.stopwatch import Gain
+from modelcheck.searching.stopwatch import Gain
 from modelcheck.targets import Engine, OpenCV, Target
 from modelcheck.transforms import Claim, Transform
 from modelcheck.verification import Foreseen, Progressed, StageStarted, Verification

@@ -32,16 +32,16 @@ from modelcheck.model import Model
 from modelcheck.process import Workspace
 from modelcheck.recipe import CheckKind, Judging, apply_steps
 from modelcheck.reference import Reference, ReferenceActivations, open_reference
-from modelcheck.search.integers import (
+from modelcheck.searching.integers import (
     RememberedRanges,
     Sensitivity,
     quantizer,
     sets_to_try,
     weight_layers,
 )
-from modelcheck.search.plan import Contender, Event, Judged, Searched, SearchPlan
-from modelcheck.search.rewriting import Rewriting, steps_of
-from modelcheck.search.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
+from modelcheck.searching.plan import Contender, Event, Judged, Searched, SearchPlan
+from modelcheck.searching.rewriting import Rewriting, steps_of
+from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine
 from modelcheck.targets.pool import PoolRun
 from modelcheck.transforms import Claim, Context, Transform, build, chain

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelcheck.model import Model
-from modelcheck.search.layers import Kind, kinds
-from modelcheck.search.stopwatch import Arrays, Gain, Runner, Stopwatch, Times
+from modelcheck.searching.layers import Kind, kinds
+from modelcheck.searching.stopwatch import Arrays, Gain, Runner, Stopwatch, Times
 from modelcheck.targets import Engine
 from modelcheck.transforms import Transform, build, chain
 from modelcheck.transforms.rewrite import RULES
