@@ -21,13 +21,18 @@ def movement(original: Path, candidate: Path, data: Path, *, most: int | None = 
     """max |Δ| / max |y|, the largest over outputs and samples; y of all samples is the scale.
 
     Stops at the first sample that shows a fault: from then on it is known to count. `most` bounds
-    the samples. Infinite for another shape or a value that is not finite.
+    the samples. Infinite for another shape, a value that is not finite, or no evaluation at all:
+    a shape that was moved by a fault may fit nothing behind it.
     """
     samples, expected = _expected(original, data)
     scales = {k: max(float(np.abs(y[k]).max(initial=0)) for y in expected) for k in expected[0]}
     model, worst = Float64(onnx.load(candidate)), 0.0
     for sample, before in list(zip(samples, expected, strict=True))[:most]:
-        after = model.run(sample)
+        try:
+            after = model.run(sample)
+        except Exception as error:  # onnx's evaluation raises whatever NumPy does
+            print(f"{candidate.name} cannot be evaluated: {error}", file=sys.stderr)
+            return math.inf
         worst = max(worst, *(_moved(before[k], after[k], scales[k]) for k in before))
         if worst > COUNTS:
             break
