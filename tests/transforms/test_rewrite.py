@@ -65,6 +65,7 @@ POINTWISE = {
     "batch of 3": conv((6, 4, 1, 1), (3, 4, 5, 7)),
     "free batch": conv((6, 4, 1, 1), ("n", 4, 5, 7)),
     "1-D": conv((6, 4, 1), (2, 4, 5)),
+    "opset 7 without a bias": conv((6, 4, 1, 1), (1, 4, 5, 7), bias=False, opset=7),
     "groups": conv((6, 4, 1, 1), (2, 8, 5, 5), group=2),
     "1-D in groups": conv((6, 4, 1), (2, 8, 5), group=2),
 }
@@ -78,9 +79,16 @@ WINDOWED = {
     "free batch": conv((6, 4, 3, 3), ("n", 4, 5, 7), pads=[1, 1, 1, 1]),
     "opset 7": conv((6, 4, 3, 3), (1, 4, 9, 8), strides=[2, 3], pads=[1, 0, 0, 1], opset=7),
 }
+NO_BATCH = ("batch of 3", "free batch", "groups", "1-D in groups", "3x3 padded", "1-D")
 AS_PRODUCTS = {
     **{f"1x1 {k}": (m, "conv1x1-as-matmul") for k, m in POINTWISE.items()},
     **{f"kxk {k}": (m, "conv-as-matmul") for k, m in WINDOWED.items()},
+    **{
+        f"{k} as Gemm": (m, f"{rule}-as-gemm")
+        for rule, cases in (("conv1x1", POINTWISE), ("conv", WINDOWED))
+        for k, m in cases.items()
+        if k not in NO_BATCH
+    },
 }
 
 
@@ -90,7 +98,7 @@ def test_a_convolution_becomes_a_product_of_the_same_value(runner: Runner, case:
     changed = rewrite(rules=[rule])(original)
     runner.check(changed)
     assert "Conv" not in operators(changed)
-    assert "MatMul" in operators(changed)
+    assert {"MatMul", "Gemm"} & set(operators(changed))
     inputs = inputs_for(original)
     expected = runner.onnxruntime(original, inputs)
     assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
@@ -113,6 +121,10 @@ def test_cv2_computes_the_product_rightly(runner: Runner, case: str, engine: str
         (conv((6, 4, 1, 1), (1, 4, "h", "w")), "conv1x1-as-matmul", "not known"),
         (conv((6, 4, 3, 3), (1, 8, 5, 5), group=2), "conv-as-matmul", "groups"),
         (conv((6, 4, 3, 3), (1, 4, 5, 5), auto_pad="SAME_UPPER"), "conv-as-matmul", "automatic"),
+        (POINTWISE["batch of 3"], "conv1x1-as-gemm", "not fixed to 1"),
+        (POINTWISE["free batch"], "conv1x1-as-gemm", "not fixed to 1"),
+        (conv((6, 4, 1, 1), (1, 8, 5, 5), group=2), "conv1x1-as-gemm", "groups"),
+        (WINDOWED["free batch"], "conv-as-gemm", "not fixed to 1"),
         (conv((6, 4, 3, 3), (1, 4, 5, 5), opset=5), "conv-as-matmul", "opset 5 is older than 11"),
     ],
 )  # fmt: skip

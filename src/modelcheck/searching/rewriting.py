@@ -22,7 +22,10 @@ from modelcheck.transforms import Transform, build, chain
 from modelcheck.transforms.rewrite import RULES
 
 # What writes a layer as another operator. None is the layer as it stands.
-FORMS = ("conv1x1-as-matmul", "conv-as-matmul", "gemm-as-matmul", "matmul-as-gemm")
+FORMS = (
+    "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
+    "gemm-as-matmul", "matmul-as-gemm",
+)  # fmt: skip
 Assignment = Mapping[str, str]  # kind -> rule; kinds that are not there stay as they are
 Change = tuple[str, str | None]
 

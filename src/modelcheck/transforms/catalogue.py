@@ -72,6 +72,7 @@ _ROWS = (
         examples=(
             {},
             {"rules": ["explicit-pads", "conv1x1-as-matmul", "conv-as-matmul"]},
+            {"rules": ["conv1x1-as-gemm", "conv-as-gemm"]},
             {"rules": ["gemm-as-matmul"]},
             {"rules": ["matmul-as-gemm"]},
         ),

@@ -30,13 +30,15 @@ RULES: Mapping[str, Rule] = {
         padding.PAD_BEFORE_POOL,
         convolution.POINTWISE,
         convolution.WINDOWED,
+        convolution.POINTWISE_GEMM,
+        convolution.WINDOWED_GEMM,
         dense.GEMM_AS_MATMUL,
         dense.MATMUL_AS_GEMM,
     )
 }
 Name = Literal[
     "explicit-pads", "pad-before-pool", "conv1x1-as-matmul", "conv-as-matmul",
-    "gemm-as-matmul", "matmul-as-gemm",
+    "conv1x1-as-gemm", "conv-as-gemm", "gemm-as-matmul", "matmul-as-gemm",
 ]  # fmt: skip
 
 
@@ -60,9 +62,10 @@ def rewrite(
     pad-before-pool     AveragePool that counts its padding as Pad and AveragePool
     conv1x1-as-matmul   Y = W·X + b over H·W pixels: Reshape, MatMul, Add, Reshape
     conv-as-matmul      k×k: Pad, k·k Slices, Concat, and the same product
+    conv1x1-as-gemm, conv-as-gemm  of a batch of one: with a Gemm, which takes the bias along
     gemm-as-matmul      Gemm as MatMul and Add
     matmul-as-gemm      MatMul and Add as Gemm
-    Which of the last four pays depends on the engine and the layer (docs/rewrites.md): name the
+    Which of the last six pays depends on the engine and the layer (docs/rewrites.md): name the
     layers with `only`. Left alone: shapes that are not known, weights that are computed.
     Claim: exact (the order of sums changes).
     """

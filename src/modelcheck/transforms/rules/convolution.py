@@ -7,6 +7,8 @@ k×k     The same with k·k times as many channels: tap (i, j) is X padded, and 
             X_ij[n, c, y, x] = Xpad[n, c, s·y + d·i, s·x + d·j],   s strides, d dilations
         Pad, k·k Slices, Concat on channels (N, k·k·C, H', W'), then as above.
 G groups are a further axis of the product: W (1, G, O/G, C/G).
+Gemm    Of a batch of one the same without the axis of the batch, W (O, C), X (C, H·W), and with the
+        bias (O, 1) inside: OpenCV's classic engine saves a pass over the result.
 
 Source: the lowering of convolutions of K. Chellapilla et al., 2006 (im2col).
 """
@@ -14,6 +16,7 @@ Source: the lowering of convolutions of K. Chellapilla et al., 2006 (im2col).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 
 import numpy as np
@@ -23,7 +26,7 @@ from modelcheck.model.static.layers import window
 from modelcheck.transforms.graph import CannotChange, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
-_PAD_AND_SLICE_TAKE_INPUTS = 11  # opset
+_PAD_AND_SLICE_TAKE_INPUTS, _GEMM_BROADCASTS, _GEMM_WITHOUT_BIAS = 11, 7, 11  # opsets
 
 
 @dataclass(frozen=True)
@@ -74,32 +77,69 @@ def _read(site: Site) -> _Convolution:
     )
 
 
-def _pointwise(site: Site) -> bool:
+def _pointwise(site: Site, *, gemm: bool = False) -> bool:
     conv = _read(site)
     if not conv.is_pointwise:
         return False
+    if gemm:
+        _check_gemm(site, conv)
     x = site.node.inputs[0]
     assert x is not None
-    _multiply(site, conv, x)
+    (_add_up if gemm else _multiply)(site, conv, x)
     return True
 
 
-def _windowed(site: Site) -> bool:
+def _windowed(site: Site, *, gemm: bool = False) -> bool:
     conv = _read(site)
     if conv.is_pointwise:
         return False
     if conv.groups > 1:
         raise CannotChange("it has groups")
-    _multiply(site, conv, _unfold(site, conv))
+    if gemm:
+        _check_gemm(site, conv)
+    (_add_up if gemm else _multiply)(site, conv, _unfold(site, conv))
     return True
+
+
+def _check_gemm(site: Site, conv: _Convolution) -> None:
+    """Gemm knows neither a batch nor groups."""
+    dims = site.static.dims(site.node.inputs[0])
+    if dims is None or dims[0] != 1:
+        raise CannotChange("its batch is not fixed to 1")
+    if conv.groups > 1:
+        raise CannotChange("it has groups")
+
+
+def _add_up(site: Site, conv: _Convolution, x: ir.Value) -> None:
+    """Put a Gemm in the convolution's place; x has a channel for each tap and channel."""
+    edit, stem = site.edit, layer_name(site.node)
+    matrix, outputs = _matrix(conv), conv.weight.shape[0]
+    shape = np.array((matrix.shape[1], int(np.prod(conv.result))), np.int64)
+    x = edit.node("Reshape", [x, edit.initializer(f"{stem}.pixels", shape)], f"{stem}/pixels",
+                  like=None)  # fmt: skip
+    factors = [edit.initializer(f"{stem}.matrix", np.ascontiguousarray(matrix)), x]
+    bias = conv.bias
+    if bias is None and edit.opset < _GEMM_WITHOUT_BIAS:
+        bias = np.zeros(outputs, matrix.dtype)
+    if bias is not None:
+        factors.append(edit.initializer(f"{stem}.bias", bias.reshape(outputs, 1)))
+    y = edit.node("Gemm", factors, f"{stem}/product", like=None)
+    image = edit.initializer(f"{stem}.image", np.array((1, outputs, *conv.result), np.int64))
+    y = edit.node("Reshape", [y, image], f"{stem}/image", like=None)
+    y.type = site.node.outputs[0].type
+    edit.remove(site.node, heir=y)
+
+
+def _matrix(conv: _Convolution) -> np.ndarray:
+    """The weights as (outputs, taps · channels): taps before channels, as _unfold stacks them."""
+    return np.moveaxis(conv.weight, 1, -1).reshape(conv.weight.shape[0], -1)
 
 
 def _multiply(site: Site, conv: _Convolution, x: ir.Value) -> None:
     """Put the product in the convolution's place; x has a channel for each tap and channel."""
     edit, node, stem = site.edit, site.node, layer_name(site.node)
-    w, outputs, pixels = conv.weight, conv.weight.shape[0], int(np.prod(conv.result))
-    # Taps before channels, as _unfold stacks them.
-    matrix = np.moveaxis(w, 1, -1).reshape(outputs, -1)
+    outputs, pixels = conv.weight.shape[0], int(np.prod(conv.result))
+    matrix = _matrix(conv)
     groups = (conv.groups,) if conv.groups > 1 else ()
     rows, columns = outputs // conv.groups, matrix.shape[1]
     matrix = matrix.reshape(1, *groups, rows, columns)
@@ -149,5 +189,12 @@ def _reshape(site: Site, x: ir.Value, shape: tuple[int, ...], role: str) -> ir.V
     return edit.node("Reshape", [x, target], f"{stem}/{role}", like=None)
 
 
-POINTWISE = Rule("conv1x1-as-matmul", frozenset(("Conv",)), _pointwise)
-WINDOWED = Rule("conv-as-matmul", frozenset(("Conv",)), _windowed, opset=_PAD_AND_SLICE_TAKE_INPUTS)
+_CONV = frozenset(("Conv",))
+POINTWISE = Rule("conv1x1-as-matmul", _CONV, _pointwise)
+WINDOWED = Rule("conv-as-matmul", _CONV, _windowed, opset=_PAD_AND_SLICE_TAKE_INPUTS)
+POINTWISE_GEMM = Rule(
+    "conv1x1-as-gemm", _CONV, partial(_pointwise, gemm=True), opset=_GEMM_BROADCASTS
+)
+WINDOWED_GEMM = Rule(
+    "conv-as-gemm", _CONV, partial(_windowed, gemm=True), opset=_PAD_AND_SLICE_TAKE_INPUTS
+)

@@ -1,0 +1,113 @@
+"""What `modelcheck search` gains on trained nets, over the original on its fastest engine.
+
+    python benchmarks/bench_search.py [MODEL...] [--target cpu:threads=1] [--max-time 100] [--exact]
+
+Without names: the ten nets that today's tools were measured on (docs/search.md). One search each, a
+Markdown row each: the original on its engines, the exact form and the best one by the race of all
+contenders (point estimates, so that everything is scored alike), what was chosen, and the gate's own
+figure. Figures are of one interleaved race; a search measures by itself, so nothing else may run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from modelcheck import units
+from modelcheck.data import open_samples, split_in_three
+from modelcheck.errors import ModelcheckError
+from modelcheck.recipe import TargetSettings
+from modelcheck.searching import Contender, Searched, SearchPlan, search
+from modelcheck.targets import Target
+from modelcheck.transforms import Claim
+from zoo import ZooModel, available, zoo
+
+TEN = (
+    "squeezenet_fp16", "winml_cifar_cnn", "mnist_cntk_8", "yolox_nano", "ultraface_rfb_320",
+    "yunet_n_320", "ppocrv3_det_ch", "person_reid_0288", "super_resolution_subpixel", "prisma_seg",
+)  # fmt: skip
+_SAMPLES = 60
+_HEAD = "| net | original | exact | best | what | gate |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("names", nargs="*", default=TEN, help="names of models.toml")
+    parser.add_argument("--target", default="cpu:threads=1")
+    parser.add_argument("--max-time", type=float, default=100.0, help="seconds a net")
+    parser.add_argument("--exact", action="store_true", help="no int8")
+    asked = parser.parse_args()
+    if not available():
+        print("skipped: ../shared/models is absent")
+        return 0
+    print(_HEAD, "|---" * 6 + "|", sep="\n")
+    exact, best = [], []
+    for model in zoo():
+        if model.name not in asked.names:
+            continue
+        try:
+            found = _searched(model, Target.parse(asked.target), asked.max_time, asked.exact)
+        except ModelcheckError as error:
+            print(f"| {model.name} | {str(error).splitlines()[0]} | | | | |", flush=True)
+            continue
+        holding = [c for c in found.contenders if c.holds]
+        exact.append(_gain([c for c in holding if c.claim is Claim.EXACT]))
+        best.append(_gain(holding))
+        print(_row(model.name, found, holding), flush=True)
+    print()
+    print(f"Geometric mean: exact {_mean(exact)}, best {_mean(best)}, of {len(best)} nets.")
+    return 0
+
+
+def _searched(model: ZooModel, target: Target, seconds: float, exact: bool) -> Searched:
+    loaded = model.load()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = model.data(Path(folder), _SAMPLES)
+        samples = open_samples(
+            settings.path, loaded.signature, preprocessing=settings.preprocessing,
+            shapes=settings.shapes, count=settings.count,
+        )  # fmt: skip
+        lossy = not exact and not samples.synthetic
+        plan = SearchPlan(
+            loaded, split_in_three(samples, None, calibrate=lossy), TargetSettings(target),
+            claim=Claim.LOSSY if lossy else Claim.EXACT, time_budget_s=seconds,
+        )  # fmt: skip
+        *_, last = search(plan)
+    assert isinstance(last, Searched)
+    return last
+
+
+def _gain(contenders: Sequence[Contender]) -> float:
+    """Of the fastest; where nothing is faster, the original is the answer."""
+    return max([1.0, *(c.gain.ratio for c in contenders)])
+
+
+def _row(name: str, found: Searched, holding: Sequence[Contender]) -> str:
+    original = ", ".join(
+        f"{units.duration(seconds)} {engine}" for engine, seconds in found.original.items()
+    )
+    fastest = max(holding, key=lambda c: c.gain.ratio, default=None)
+    wins = fastest is not None and fastest.gain.ratio > 1.0
+    what = f"{fastest.name} on {fastest.target.engine}" if fastest and wins else "the original"
+    gate = "–"
+    if found.judged:
+        verdict = (found.best or found.judged[-1]).verification
+        speed = verdict.targets[0].speed
+        figures = "" if speed is None else f" {units.ratio(speed.ratio)} [{speed.low:.2f}, "
+        gate = f"{verdict.outcome.value}{figures}" + ("" if speed is None else f"{speed.high:.2f}]")
+    exact = _gain([c for c in holding if c.claim is Claim.EXACT])
+    cells = [name, original, units.ratio(exact), units.ratio(_gain(holding)), what, gate]
+    return f"| {' | '.join(cells)} |"
+
+
+def _mean(gains: Sequence[float]) -> str:
+    if not gains:
+        return "–"
+    return units.ratio(math.exp(sum(map(math.log, gains)) / len(gains)))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
