@@ -2,10 +2,10 @@
 
     python benchmarks/bench_search.py [MODEL...] [--target cpu:threads=1] [--max-time 100] [--exact]
 
-Without names: the ten nets that today's tools were measured on (docs/search.md). One search each, a
-Markdown row each: the original on its engines, the exact form and the best one by the race of all
-contenders (point estimates, so that everything is scored alike), what was chosen, and the gate's own
-figure. Figures are of one interleaved race; a search measures by itself, so nothing else may run.
+Without names: the ten nets that today's tools were measured on. One search each, a Markdown row
+each: the original on its engines, the exact form and the best one by the race of all contenders
+(point estimates, so that everything is scored alike), what was chosen, and the gate's own figure.
+Figures are of one interleaved race; a search measures by itself, so nothing else may run.
 """
 
 from __future__ import annotations

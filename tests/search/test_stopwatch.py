@@ -13,6 +13,7 @@ from modelcheck.model import Model, load
 from modelcheck.process import Workspace
 from modelcheck.searching.stopwatch import NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine, Target
+from modelcheck.verification.memory import Memory
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 SAMPLE = {"image": np.random.default_rng(0).random((1, 1, 8, 8)).astype(np.float32)}
@@ -88,3 +89,19 @@ def test_a_gain_is_the_median_of_ratios_round_by_round() -> None:
     assert fast.gain_over(slow).ratio == 2.0
     assert fast.gain_over(slow).error == 0.0
     assert slow.gain_over(fast).ratio == 0.5
+
+
+def test_a_race_is_recalled_by_content_and_run_anew_where_asked(tmp_path: Path, net: Model) -> None:
+    with (
+        Workspace() as workspace,
+        Stopwatch(Target.parse("cpu:threads=1"), workspace, None, memory=Memory(tmp_path)) as watch,
+    ):
+        runners = {"a": Runner(net, Engine.NEW), "bad": Runner(crashing(), Engine.CLASSIC)}
+        first = watch.race(runners, [SAMPLE], rounds=5, seconds=60)
+        assert watch.race(runners, [SAMPLE], rounds=5, seconds=60) == first
+        other = watch.race(runners, [{"image": SAMPLE["image"] + 1}], rounds=5, seconds=60)
+        again = watch.race(runners, [SAMPLE], rounds=5, seconds=60, anew=True)
+        assert first not in (other, again)
+        for note in tmp_path.glob("*.note"):
+            note.write_text('{"at": "damaged"}')
+        assert isinstance(watch.race(runners, [SAMPLE], rounds=5, seconds=60)["a"], Times)

@@ -82,7 +82,7 @@ class _Run:
         target = plan.settings.target
         place = replace(target, engine=Engine.AUTO, optional=False)
         self.watch = self.stack.enter_context(
-            Stopwatch(place, self.workspace, plan.child_limits, seed=plan.seed)
+            Stopwatch(place, self.workspace, plan.child_limits, seed=plan.seed, memory=plan.memory)
         )
         yield StageStarted("running the reference", None)
         self._expect()
@@ -102,7 +102,10 @@ class _Run:
             yield from self._judge(finalist, judged)
             if judged[-1].verification.outcome is Outcome.PASS:
                 break
-        yield self._result(judged)
+        best = next((j for j in judged if j.verification.outcome is Outcome.PASS), None)
+        if best is not None:
+            self._look_at_auto(best)
+        yield self._result(judged, best)
 
     # ---- choosing
 
@@ -345,8 +348,28 @@ class _Run:
             elif isinstance(event, StageStarted | Progressed):
                 yield event
 
-    def _result(self, judged: Sequence[Judged]) -> Searched:
-        best = next((j for j in judged if j.verification.outcome is Outcome.PASS), None)
+    def _look_at_auto(self, best: Judged) -> None:
+        """What it does for a program that asks for no engine."""
+        if len(self.engines) == 1:
+            return
+        times = self.watch.race(
+            {
+                "original": Runner(self.plan.model, self.baseline),
+                "auto": Runner(best.made.model, Engine.AUTO),
+            },
+            self.expected.arrays, rounds=_RACE_ROUNDS, seconds=_RACE_S / 2, anew=True,
+        )  # fmt: skip
+        original, auto = times["original"], times["auto"]
+        if isinstance(auto, NotRun):
+            self.notes.append(f"without an engine being named it does not run: {auto.reason}")
+        elif isinstance(original, Times):
+            ratio = units.ratio(auto.gain_over(original).ratio)
+            self.notes.append(
+                f"without an engine being named it runs {ratio} as fast as the original on its "
+                f"fastest engine: load it with {best.contender.target.engine}"
+            )
+
+    def _result(self, judged: Sequence[Judged], best: Judged | None) -> Searched:
         asked = self.plan.settings.limits.speed_ratio_required() is not None
         undecided = any(j.verification.outcome is Outcome.INCONCLUSIVE for j in judged)
         missed = Outcome.INCONCLUSIVE if undecided else Outcome.FAIL

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +17,12 @@ from modelcheck.model import Model
 from modelcheck.model.saving import write_private
 from modelcheck.process import ChildLimits, Closing, Workspace
 from modelcheck.targets import Engine, OpenCV, Target, TargetSession
+from modelcheck.verification.memory import Memory, key_of
 
 Arrays = Mapping[str, np.ndarray]
 _FEWEST_ROUNDS = 5
 _OUTPUTS = "outputs"
+_RECALLED_FOR_S = 12 * 3600.0  # a machine is hardly the same a day later
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +79,17 @@ class Stopwatch(Closing):
     """Races of nets on one target, all in one process, which is started anew where it dies."""
 
     def __init__(
-        self, target: Target, workspace: Workspace, limits: ChildLimits | None, *, seed: int = 0
+        self,
+        target: Target,
+        workspace: Workspace,
+        limits: ChildLimits | None,
+        *,
+        seed: int = 0,
+        memory: Memory | None = None,
     ) -> None:
+        """`memory` keeps what races gave, so that a search that was ended goes on where it was."""
         self.target = target
-        self._workspace, self._limits = workspace, limits
+        self._workspace, self._limits, self._memory = workspace, limits, memory
         self._random = np.random.default_rng(seed)
         self._session: TargetSession | None = None
 
@@ -89,12 +100,30 @@ class Stopwatch(Closing):
         *,
         rounds: int,
         seconds: float,
+        anew: bool = False,
     ) -> dict[str, Times | NotRun]:
         """Time every net in each of at most so many rounds, each in a new order.
 
         It ends early after `seconds`, but not before a few rounds. What refuses a net, or dies of
-        it, gives no time and takes nothing from the others.
+        it, gives no time and takes nothing from the others. The same race of a few hours ago is
+        recalled, unless it shall be run `anew`.
         """
+        key = self._key(runners, samples, rounds) if self._memory is not None else ""
+        known = self._recall(key, list(runners)) if self._memory is not None and not anew else None
+        if known is not None:
+            return known
+        found = self._race(runners, samples, rounds, seconds)
+        if self._memory is not None:
+            self._memory.write_note(key, _as_note(found))
+        return found
+
+    def _race(
+        self,
+        runners: Mapping[str, Runner],
+        samples: Sequence[Arrays],
+        rounds: int,
+        seconds: float,
+    ) -> dict[str, Times | NotRun]:
         refused: dict[str, Times | NotRun] = {}
         nets: dict[str, _File] = {}
         for number, (key, runner) in enumerate(runners.items()):
@@ -144,6 +173,32 @@ class Stopwatch(Closing):
             self._session.close()
             self._session = None
 
+    def _key(self, runners: Mapping[str, Runner], samples: Sequence[Arrays], rounds: int) -> str:
+        content = hashlib.sha256()
+        for arrays in samples:
+            for name in sorted(arrays):
+                content.update(np.ascontiguousarray(arrays[name]).view(np.uint8).data)
+        return key_of(
+            race=[[key, r.model.digest, str(r.engine)] for key, r in runners.items()],
+            samples=content.hexdigest(), rounds=rounds, target=self.target.name,
+            build=self.opencv().build_digest,
+        )  # fmt: skip
+
+    def _recall(self, key: str, names: Sequence[str]) -> dict[str, Times | NotRun] | None:
+        assert self._memory is not None
+        note = self._memory.note(key)
+        try:
+            kept = json.loads(note or "{}")
+            if not 0 <= time.time() - kept["at"] < _RECALLED_FOR_S:
+                return None
+            found = {
+                name: NotRun(value) if isinstance(value, str) else Times(tuple(map(float, value)))
+                for name, value in kept["found"].items()
+            }
+        except (KeyError, TypeError, ValueError, AttributeError):  # none, or a damaged one
+            return None
+        return found if list(found) == list(names) else None
+
     def _load(self, key: str, net: _File, sample: Arrays) -> None:
         session = self._started()
         session.load(net.path, net.outputs, key=key, engine=net.engine)
@@ -172,6 +227,13 @@ class Stopwatch(Closing):
         for key in keys:
             session.unload(key)
         return {key: Times(tuple(taken)) for key, taken in measured.items()}
+
+
+def _as_note(found: Mapping[str, Times | NotRun]) -> str:
+    values = {
+        name: one.reason if isinstance(one, NotRun) else one.seconds for name, one in found.items()
+    }
+    return json.dumps({"at": time.time(), "found": values})
 
 
 @dataclass(frozen=True, slots=True)
