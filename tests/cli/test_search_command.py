@@ -21,6 +21,7 @@ from modelcheck.model import load
 from modelcheck.recipe import load_recipe
 from modelcheck.searching import Contender
 from modelcheck.searching import run as search_run
+from modelcheck.searching.choosing import Choosing
 from modelcheck.searching.stopwatch import Gain
 from modelcheck.targets import Engine
 from modelcheck.transforms import build, chain
@@ -37,7 +38,7 @@ WRITTEN = ["fast.onnx", "fast.onnx.modelcheck.json", "fast.recipe.toml", "fast.r
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The search finds BatchNormalization folded, at once; the gate takes any speed for better."""
 
-    def explore(self: search_run._Run) -> object:
+    def explore(self: Choosing) -> object:
         target = replace(self.plan.settings.target, engine=Engine.CLASSIC)
         steps = (build("fold-batchnorm", {}),)
         self.contenders.append(
@@ -47,8 +48,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         )
         yield from ()
 
-    monkeypatch.setattr(search_run._Run, "_explore", explore)
-    monkeypatch.setattr(search_run._Run, "_race", lambda self: None)
+    monkeypatch.setattr(Choosing, "explore", explore)
+    monkeypatch.setattr(Choosing, "race", lambda self: None)
     monkeypatch.setattr(search_run, "_LEAST_SPEEDUP", 0.2)
 
 

@@ -10,11 +10,13 @@ import pytest
 
 from modelcheck.data import open_samples, split_in_three
 from modelcheck.judge import Limits, Outcome
+from modelcheck.judge.limits import EquivalenceLimit, Term
 from modelcheck.model import load
 from modelcheck.recipe import TargetSettings, parse_step
 from modelcheck.recipe.writing import step_text
-from modelcheck.searching import Contender, Searched, SearchPlan, search
+from modelcheck.searching import Contender, Searched, SearchPlan, choosing, search
 from modelcheck.searching import run as search_run
+from modelcheck.searching.choosing import Choosing
 from modelcheck.searching.stopwatch import Gain
 from modelcheck.targets import Engine, Target
 from modelcheck.transforms import Claim, Context, Transform, build, chain
@@ -40,15 +42,15 @@ def result_of(plan: SearchPlan) -> Searched:
 def only(monkeypatch: pytest.MonkeyPatch, *steps: Transform) -> None:
     """Let the search find these steps, as ten times as fast, and nothing else."""
 
-    def explore(self: search_run._Run) -> object:
+    def explore(self: Choosing) -> object:
         self.contenders.append(
             Contender("planted", replace(TARGET, engine=Engine.NEW), steps, Gain(10.0, 0.0), 1e-6,
                       1, 99.0, 1.0, holds=True)
         )  # fmt: skip
         yield from ()
 
-    monkeypatch.setattr(search_run._Run, "_explore", explore)
-    monkeypatch.setattr(search_run._Run, "_race", lambda self: None)
+    monkeypatch.setattr(Choosing, "explore", explore)
+    monkeypatch.setattr(Choosing, "race", lambda self: None)
 
 
 def test_what_is_found_is_made_again_by_its_recipe_and_has_passed_the_gate() -> None:
@@ -105,13 +107,13 @@ def test_three_finalists_at_most_meet_the_gate_and_share_its_error_rate(
         return real(plan)  # type: ignore[arg-type]
 
     only(monkeypatch, parse_step("prune-weights:amount=0.9"))
-    explore = search_run._Run._explore
+    explore = Choosing.explore
 
-    def many(self: search_run._Run) -> object:
+    def many(self: Choosing) -> object:
         yield from explore(self)
         self.contenders *= 5
 
-    monkeypatch.setattr(search_run._Run, "_explore", many)
+    monkeypatch.setattr(Choosing, "explore", many)
     monkeypatch.setattr(search_run, "verify", counting)
     found = result_of(planned("digits_mlp", claim=Claim.LOSSY))
     assert len(found.judged) == 3
@@ -122,13 +124,13 @@ def test_ctrl_c_ends_the_choosing_and_what_was_found_is_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     only(monkeypatch, build("fold-batchnorm", {}))
-    explore: Callable[[search_run._Run], object] = search_run._Run._explore
+    explore: Callable[[Choosing], object] = Choosing.explore
 
-    def interrupted(self: search_run._Run) -> object:
+    def interrupted(self: Choosing) -> object:
         yield from explore(self)  # type: ignore[misc]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(search_run._Run, "_explore", interrupted)
+    monkeypatch.setattr(Choosing, "explore", interrupted)
     found = result_of(planned("digits_resnet"))
     assert any("interrupted" in note for note in found.notes)
     assert len(found.judged) == 1
@@ -136,10 +138,8 @@ def test_ctrl_c_ends_the_choosing_and_what_was_found_is_judged(
 
 def test_int8_is_looked_for_where_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow it is here: every set is raced, and one that misses the limits spares layers."""
-    monkeypatch.setattr(search_run, "_WORTH_INT8", 0.0)
-    strict = Limits(
-        equivalence=search_run.EquivalenceLimit(((search_run.Term("min-sqnr", 45.0),),))
-    )
+    monkeypatch.setattr(choosing, "_WORTH_INT8", 0.0)
+    strict = Limits(equivalence=EquivalenceLimit(((Term("min-sqnr", 45.0),),)))
     found = result_of(planned("digits_resnet", claim=Claim.LOSSY, limits=strict))
     lossy = [c for c in found.contenders if c.claim is Claim.LOSSY]
     assert {c.target.engine for c in lossy} == {Engine.NEW, Engine.CLASSIC}

@@ -1,8 +1,6 @@
 """The orchestrator of a search: a plan goes in, events come out, the last one with the result.
 
-    original ─► its fastest engine ─┐
-    engine by engine: exact rewrites, then int8 on top ─► candidates ─► one race of all
-                                                             └► the fastest three ─► the gate
+    choosing ─► contenders in one race ─► the fastest three ─► the gate ─► the first that passes
 
 Everything before the gate chooses, by point estimates and on samples of its own; only the gate
 decides, on samples and in processes that nothing was chosen by.
@@ -10,93 +8,55 @@ decides, on samples and in processes that nothing was chosen by.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 
 from modelcheck import units
-from modelcheck.errors import ContainedFailure, Unsupported
-from modelcheck.judge import EquivalenceEvidence, Outcome
-from modelcheck.judge.limits import (
-    MAX_ERROR,
-    MIN_AGREEMENT,
-    MIN_SQNR,
-    TOTAL_ERROR_FLOOR,
-    EquivalenceLimit,
-    Term,
-    default_limit,
-)
-from modelcheck.model import Model
+from modelcheck.judge import Outcome
 from modelcheck.process import Workspace
 from modelcheck.recipe import CheckKind, Judging, apply_steps
-from modelcheck.reference import Reference, ReferenceActivations, open_reference
-from modelcheck.searching.integers import (
-    RememberedRanges,
-    Sensitivity,
-    quantizer,
-    sets_to_try,
-    weight_layers,
-)
+from modelcheck.searching.choosing import RACE_ROUNDS, RACE_S, Choosing
 from modelcheck.searching.plan import Contender, Event, Judged, Searched, SearchPlan
-from modelcheck.searching.rewriting import Rewriting, steps_of
-from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
+from modelcheck.searching.stopwatch import NotRun, Runner, Times
 from modelcheck.targets import Engine
-from modelcheck.targets.pool import PoolRun
-from modelcheck.transforms import Claim, Context, Transform, build, chain
-from modelcheck.tune.rightness import Expected, judge_outputs
-from modelcheck.tune.settings import Setting
 from modelcheck.verification import Plan, Progressed, StageStarted, Verified, verify
 
 _FINALISTS = 3
-_RACE_ROUNDS, _RACE_S = 40, 12.0
-# The part of the time for choosing; the gate needs what is left.
-_CHOOSING = 0.6
-_REWRITING = 0.6  # of that, where int8 is tried too
-_WORTH_INT8 = 1.02
 _LEAST_SPEEDUP = 1.0  # where nobody asks for more: provably no slower
+_LEAST_JUDGING_S = 20.0
 
 
 def search(plan: SearchPlan) -> Iterator[Event]:
-    """Find the fastest candidate that passes the gate.
+    """Find the fastest form of a model that passes the gate.
 
     Ctrl-C ends the choosing, and what was found until then goes to the gate. Raises
     ModelcheckError where nothing can be measured: a reference or a target that does not run.
     """
     with Workspace() as workspace, ExitStack() as stack:
-        yield from _Run(plan, workspace, stack).events()
+        yield from _Run(plan, Choosing(plan, workspace, stack)).events()
 
 
 @dataclass
 class _Run:
     plan: SearchPlan
-    workspace: Workspace
-    stack: ExitStack
+    choosing: Choosing
     start_s: float = field(default_factory=time.monotonic)
-    notes: list[str] = field(default_factory=list)
-    contenders: list[Contender] = field(default_factory=list)
 
     def events(self) -> Iterator[Event]:
-        plan = self.plan
-        target = plan.settings.target
-        place = replace(target, engine=Engine.AUTO, optional=False)
-        self.watch = self.stack.enter_context(
-            Stopwatch(place, self.workspace, plan.child_limits, seed=plan.seed, memory=plan.memory)
-        )
+        choosing = self.choosing
         yield StageStarted("running the reference", None)
-        self._expect()
-        self.opencv = self.watch.opencv()
-        self.engines = _engines(target.engine, self.opencv.engines)
+        choosing.expect()
         yield StageStarted("timing the original", None)
-        self._time_original()
+        choosing.time_original()
         try:
-            yield from self._explore()
+            yield from choosing.explore()
         except KeyboardInterrupt:
-            self.watch.close()
-            self.notes.append("interrupted: what had been found until then went to the gate")
+            choosing.watch.close()
+            choosing.notes.append("interrupted: what had been found until then went to the gate")
         yield StageStarted("racing the candidates", None)
-        self._race()
+        choosing.race()
         judged: list[Judged] = []
         for finalist in self._finalists():
             yield from self._judge(finalist, judged)
@@ -107,227 +67,20 @@ class _Run:
             self._look_at_auto(best)
         yield self._result(judged, best)
 
-    # ---- choosing
-
-    def _expect(self) -> None:
-        """Read the samples to choose by, and what the reference makes of them."""
-        plan = self.plan
-        self.reference = self.stack.enter_context(
-            open_reference(
-                plan.model, self.workspace, threads=os.cpu_count() or 1, limits=plan.child_limits
-            )
-        )
-        chosen = plan.samples.choosing
-        self.expected = Expected.of(
-            plan.model, list(chosen), self.reference, synthetic=chosen.synthetic
-        )
-        self.context = Context(seed=plan.seed)
-        calibration = plan.samples.calibration
-        if plan.claim is Claim.LOSSY and calibration is not None:
-            reference = self.stack.enter_context(
-                Reference(threads=os.cpu_count() or 1, limits=plan.child_limits)
-            )
-            folder = self.stack.enter_context(Workspace())
-            activations = ReferenceActivations(reference, calibration, folder)
-            self.context = Context(seed=plan.seed, activations=RememberedRanges(activations))
-
-    def _time_original(self) -> None:
-        found = self.watch.race(
-            {str(engine): Runner(self.plan.model, engine) for engine in self.engines},
-            self.expected.arrays, rounds=_RACE_ROUNDS, seconds=_RACE_S / 2,
-        )  # fmt: skip
-        self.original: dict[Engine, float] = {}
-        refused = []
-        for engine in self.engines:
-            times = found[str(engine)]
-            if isinstance(times, NotRun):
-                refused.append(f"{engine}: {times.reason.splitlines()[0]}")
-                continue
-            evidence = self._evidence(self.plan.model, engine)
-            if evidence is not None and _holds(self._limit(Claim.EXACT), evidence):
-                self.original[engine] = times.median_s
-            else:
-                refused.append(f"{engine}: its outputs are not those of onnxruntime")
-        self.notes += [f"the original does not run rightly on {text}" for text in refused]
-        if not self.original:
-            raise Unsupported(
-                "the original runs rightly on no engine there: " + "; ".join(refused),
-                where=self.plan.settings.target.name,
-                remedy="`modelcheck verify MODEL` says more of each.",
-            )
-        self.baseline = min(self.original, key=self.original.__getitem__)
-
-    def _explore(self) -> Iterator[Event]:
-        lossy = self.context.activations is not None
-        choosing_s = _CHOOSING * self.plan.time_budget_s
-        begin_s = time.monotonic()
-        rewriting_s = choosing_s * (_REWRITING if lossy else 1.0)
-        engines = sorted(self.engines, key=lambda e: self.original.get(e, float("inf")))
-        found: dict[Engine, Rewriting] = {}
-        done = 0
-        yield StageStarted("looking for exact rewrites", None)
-        for number, engine in enumerate(engines, start=1):
-            found[engine] = Rewriting(
-                self._folded(), self.expected.arrays, self.watch, engine,
-                begin_s + rewriting_s * number / len(engines),
-            )  # fmt: skip
-            for _ in found[engine].run():
-                done += 1
-                yield Progressed(done)
-            self._add("exact rewrites", engine, (*self._base(), *found[engine].steps()))
-            if found[engine].out_of_time:
-                self.notes.append(
-                    f"{engine}: the time for rewrites was over; a larger --max-time tries more"
-                )
-        if not lossy:
-            return
-        yield StageStarted("looking for layers to compute in int8", None)
-        for number, engine in enumerate(engines, start=1):
-            until_s = begin_s + rewriting_s + (choosing_s - rewriting_s) * number / len(engines)
-            for _ in self._integers(engine, found[engine], max(until_s, time.monotonic() + 5.0)):
-                done += 1
-                yield Progressed(done)
-
-    def _base(self) -> tuple[Transform, ...]:
-        fold = build("fold-batchnorm", {})
-        return (fold,) if fold(self.plan.model) is not self.plan.model else ()
-
-    def _folded(self) -> Model:
-        return chain(*self._base())(self.plan.model)
-
-    def _integers(self, engine: Engine, exact: Rewriting, until_s: float) -> Iterator[None]:
-        """Sets of layers in int8, the rest as the exact search has written it."""
-        scheme = "qdq" if engine is Engine.NEW else "qoperator"  # what each runs fast, and rightly
-        model = self._folded()
-        layers = weight_layers(model)
-        forms = exact.forms()
-
-        def steps(members: Sequence[str]) -> tuple[Transform, ...]:
-            keep = [name for name in layers if name not in set(members)]
-            rest = {layer: form for layer, form in forms.items() if layer in set(keep)}
-            return (*self._base(), quantizer(scheme, list(layers), keep), *steps_of(rest))
-
-        runners = {"": Runner(chain(*exact.steps())(model), engine)}
-        tried = {}
-        for name, members in sets_to_try(layers).items():
-            tried[name] = members
-            runners[name] = Runner(self._made(steps(members)), engine)
-            yield
-        times = self.watch.race(runners, self.expected.arrays, rounds=25, seconds=6.0)
-        floats = times.pop("")
-        if isinstance(floats, NotRun):
-            return
-        gains = {n: t.gain_over(floats) for n, t in times.items() if isinstance(t, Times)}
-        paying = sorted((n for n, g in gains.items() if g.ratio > _WORTH_INT8),
-                        key=lambda n: -gains[n].ratio)  # fmt: skip
-        for name in paying[:2]:
-            if self._add(name, engine, steps(tried[name])).holds:
-                return
-            if time.monotonic() < until_s:
-                yield from self._spare(name, engine, tried[name], steps, scheme, model)
-
-    def _spare(
-        self,
-        name: str,
-        engine: Engine,
-        members: Sequence[str],
-        steps: Callable[[Sequence[str]], tuple[Transform, ...]],
-        scheme: str,
-        model: Model,
-    ) -> Iterator[None]:
-        """Keep the fewest of the costliest layers in float with which the limits hold."""
-        study = Sensitivity(model, scheme, self.context, self.reference, self.expected.arrays)
-        noise: dict[str, float] = {}
-        for layer, cost in study.order(members, self.workspace):
-            noise[layer] = cost
-            yield
-        costly = sorted(noise, key=noise.__getitem__, reverse=True)
-        low, high = 1, len(costly) - 1  # so many layers stay in float
-        best: Contender | None = None
-        while low <= high:
-            middle = (low + high) // 2
-            spared = set(costly[:middle])
-            trial = self._contender(
-                f"{name}, {units.plural(middle, 'layer')} in float", engine,
-                steps([m for m in members if m not in spared]),
-            )  # fmt: skip
-            yield
-            if trial.holds:
-                best, high = trial, middle - 1
-            else:
-                low = middle + 1
-        if best is not None:
-            self.contenders.append(best)
-
-    def _add(self, name: str, engine: Engine, steps: tuple[Transform, ...]) -> Contender:
-        found = self._contender(name, engine, steps)
-        self.contenders.append(found)
-        return found
-
-    def _contender(self, name: str, engine: Engine, steps: tuple[Transform, ...]) -> Contender:
-        """What the choosing samples say of these steps; their time is for the race."""
-        model = self._made(steps)
-        evidence = self._evidence(model, engine)
-        target = replace(self.plan.settings.target, engine=engine)
-        made = Contender(
-            name, target, steps, Gain(0.0, 0.0), float("nan"), model.nbytes, float("nan"), None,
-            holds=False,
-        )  # fmt: skip
-        if evidence is None:
-            return made
-        rates = [a.agreement for a in evidence.total_agreement.values()]
-        return replace(
-            made,
-            db=min((o.sqnr_db for o in evidence.total.outputs), default=float("nan")),
-            agreement=min(rates, default=None),
-            holds=_holds(self._limit(made.claim), evidence),
-        )
-
-    def _made(self, steps: Sequence[Transform]) -> Model:
-        return chain(*steps)(self.plan.model, self.context)
-
-    def _evidence(self, model: Model, engine: Engine) -> EquivalenceEvidence | None:
-        outputs = self.watch.outputs(Runner(model, engine), self.expected.arrays)
-        if isinstance(outputs, NotRun):
-            return None
-        target = replace(self.plan.settings.target, engine=engine)
-        run = PoolRun(tuple(outputs), ())
-        check = judge_outputs(self.expected, Setting(target), run, self._limit(Claim.EXACT))
-        return check.evidence if isinstance(check.evidence, EquivalenceEvidence) else None
-
-    def _limit(self, claim: Claim) -> EquivalenceLimit:
-        return self.plan.settings.limits.equivalence or default_limit(claim.value)
-
-    def _race(self) -> None:
-        """All candidates and the original, in turn in one process: whose time is whose share."""
-        runners = {"": Runner(self.plan.model, self.baseline)}
-        for i, found in enumerate(self.contenders):
-            if found.holds:
-                runners[str(i)] = Runner(self._made(found.steps), found.target.engine)
-        times = self.watch.race(runners, self.expected.arrays, rounds=_RACE_ROUNDS, seconds=_RACE_S)
-        original = times.pop("")
-        if isinstance(original, NotRun):
-            raise ContainedFailure(f"the original no longer runs: {original.reason}")
-        for key, one in times.items():
-            if isinstance(one, Times):
-                i = int(key)
-                self.contenders[i] = replace(
-                    self.contenders[i], gain=one.gain_over(original), latency_s=one.median_s
-                )
-
-    # ---- deciding
-
     def _finalists(self) -> list[Contender]:
-        faster = [c for c in self.contenders if c.holds and c.gain.ratio > 1.0 and c.steps]
+        faster = [c for c in self.choosing.contenders if c.holds and c.gain.ratio > 1.0 and c.steps]
         return sorted(faster, key=lambda c: -c.gain.ratio)[:_FINALISTS]
 
     def _judge(self, finalist: Contender, judged: list[Judged]) -> Iterator[Event]:
         plan = self.plan
-        limits = plan.settings.limits
+        limits, baseline = plan.settings.limits, self.choosing.baseline
         if limits.speed_ratio_required() is None:
             limits = replace(limits, min_speedup=_LEAST_SPEEDUP)
         made = apply_steps(
-            plan.model, finalist.steps, seed=plan.seed, activations=self.context.activations
+            plan.model,
+            finalist.steps,
+            seed=plan.seed,
+            activations=self.choosing.context.activations,
         )
         left_s = plan.time_budget_s - (time.monotonic() - self.start_s)
         asked = Plan(
@@ -336,10 +89,10 @@ class _Run:
             claim=finalist.claim,
             judging=Judging(
                 checks=frozenset({CheckKind.EQUIVALENCE, CheckKind.SPEED}),
-                time_budget_s=max(20.0, left_s / 2),
+                time_budget_s=max(_LEAST_JUDGING_S, left_s / 2),
             ),
             seed=plan.seed, child_limits=plan.child_limits, memory=plan.memory,
-            original_on=self.baseline if self.baseline is not finalist.target.engine else None,
+            original_on=None if baseline is finalist.target.engine else baseline,
             rivals=_FINALISTS,
         )  # fmt: skip
         for event in verify(asked):
@@ -350,21 +103,23 @@ class _Run:
 
     def _look_at_auto(self, best: Judged) -> None:
         """What it does for a program that asks for no engine."""
-        if len(self.engines) == 1:
+        if len(self.choosing.engines) == 1:
             return
-        times = self.watch.race(
+        times = self.choosing.watch.race(
             {
-                "original": Runner(self.plan.model, self.baseline),
+                "original": Runner(self.plan.model, self.choosing.baseline),
                 "auto": Runner(best.made.model, Engine.AUTO),
             },
-            self.expected.arrays, rounds=_RACE_ROUNDS, seconds=_RACE_S / 2, anew=True,
+            self.choosing.expected.arrays, rounds=RACE_ROUNDS, seconds=RACE_S / 2, anew=True,
         )  # fmt: skip
         original, auto = times["original"], times["auto"]
         if isinstance(auto, NotRun):
-            self.notes.append(f"without an engine being named it does not run: {auto.reason}")
+            self.choosing.notes.append(
+                f"without an engine being named it does not run: {auto.reason}"
+            )
         elif isinstance(original, Times):
             ratio = units.ratio(auto.gain_over(original).ratio)
-            self.notes.append(
+            self.choosing.notes.append(
                 f"without an engine being named it runs {ratio} as fast as the original on its "
                 f"fastest engine: load it with {best.contender.target.engine}"
             )
@@ -375,40 +130,13 @@ class _Run:
         missed = Outcome.INCONCLUSIVE if undecided else Outcome.FAIL
         return Searched(
             plan=self.plan,
-            original=self.original,
-            baseline=replace(self.plan.settings.target, engine=self.baseline),
-            contenders=tuple(self.contenders),
+            original=self.choosing.original,
+            baseline=replace(self.plan.settings.target, engine=self.choosing.baseline),
+            contenders=tuple(self.choosing.contenders),
             judged=tuple(judged),
             best=best,
             outcome=missed if best is None and asked else Outcome.PASS,
-            opencv=self.opencv,
-            notes=tuple(self.notes),
+            opencv=self.choosing.opencv,
+            notes=tuple(self.choosing.notes),
             seconds=time.monotonic() - self.start_s,
         )
-
-
-def _engines(asked: Engine, known: Sequence[str]) -> tuple[Engine, ...]:
-    """Those to try: all that there are, or the one that was asked for."""
-    if asked is not Engine.AUTO:
-        return (asked,)
-    named = tuple(Engine(name) for name in known if name != Engine.AUTO)
-    return named if len(named) > 1 else (Engine.AUTO,)
-
-
-def _holds(limit: EquivalenceLimit, evidence: EquivalenceEvidence) -> bool:
-    """Whether the figures as they are hold a limit; how sure that is, is for the gate to say."""
-    outputs = evidence.total.outputs
-    if any(o.non_finite > o.expected_non_finite or o.shape_mismatch for o in outputs):
-        return False
-    error = max((o.scale_relative_max for o in outputs), default=0.0)
-    db = min((o.sqnr_db for o in outputs), default=float("inf"))
-    rates = [a.agreement for a in evidence.total_agreement.values()]
-
-    def holds(term: Term) -> bool:
-        if term.kind == MIN_SQNR:
-            return db >= term.value
-        if term.kind == MIN_AGREEMENT:
-            return bool(rates) and min(rates) >= term.value
-        return error <= (term.value if term.kind == MAX_ERROR else TOTAL_ERROR_FLOOR)
-
-    return any(all(map(holds, all_of)) for all_of in limit.any_of)

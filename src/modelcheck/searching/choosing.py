@@ -1,0 +1,306 @@
+"""Choosing: what a search finds by point estimates, on samples that nothing is judged by.
+
+original ─► its fastest engine ─► engine by engine: exact rewrites, then int8 on top ─► one race
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+
+from modelcheck import units
+from modelcheck.errors import ContainedFailure, Unsupported
+from modelcheck.judge import EquivalenceEvidence
+from modelcheck.judge.limits import (
+    MAX_ERROR,
+    MIN_AGREEMENT,
+    MIN_SQNR,
+    TOTAL_ERROR_FLOOR,
+    EquivalenceLimit,
+    Term,
+    default_limit,
+)
+from modelcheck.model import Model
+from modelcheck.process import Workspace
+from modelcheck.reference import Reference, ReferenceActivations, open_reference
+from modelcheck.searching.integers import (
+    RememberedRanges,
+    Sensitivity,
+    quantizer,
+    sets_to_try,
+    weight_layers,
+)
+from modelcheck.searching.plan import Contender, SearchPlan
+from modelcheck.searching.rewriting import Rewriting, steps_of
+from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
+from modelcheck.targets import Engine
+from modelcheck.targets.pool import PoolRun
+from modelcheck.transforms import Claim, Context, Transform, build, chain
+from modelcheck.tune.rightness import Expected, judge_outputs
+from modelcheck.tune.settings import Setting
+from modelcheck.verification import Progressed, StageStarted
+
+RACE_ROUNDS, RACE_S = 40, 12.0
+# The part of the time for choosing; the gate needs what is left.
+_CHOOSING = 0.6
+_REWRITING = 0.6  # of that, where int8 is tried too
+_WORTH_INT8 = 1.02
+
+
+@dataclass
+class Choosing:
+    """What one search chooses by, and what it has found so far: `contenders` and `notes`.
+
+    First `expect`, then `time_original`, `explore` for as long as there is time, and `race`.
+    """
+
+    plan: SearchPlan
+    workspace: Workspace
+    stack: ExitStack
+    contenders: list[Contender] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    original: dict[Engine, float] = field(default_factory=dict)  # seconds, where it is right
+
+    def __post_init__(self) -> None:
+        plan = self.plan
+        place = replace(plan.settings.target, engine=Engine.AUTO, optional=False)
+        self.watch = self.stack.enter_context(
+            Stopwatch(place, self.workspace, plan.child_limits, seed=plan.seed, memory=plan.memory)
+        )
+
+    def expect(self) -> None:
+        """Read the samples to choose by, and what the reference makes of them."""
+        plan = self.plan
+        self.reference = self.stack.enter_context(
+            open_reference(
+                plan.model, self.workspace, threads=os.cpu_count() or 1, limits=plan.child_limits
+            )
+        )
+        self.opencv = self.watch.opencv()
+        self.engines = _engines(plan.settings.target.engine, self.opencv.engines)
+        chosen = plan.samples.choosing
+        self.expected = Expected.of(
+            plan.model, list(chosen), self.reference, synthetic=chosen.synthetic
+        )
+        self.context = Context(seed=plan.seed)
+        calibration = plan.samples.calibration
+        if plan.claim is Claim.LOSSY and calibration is not None:
+            reference = self.stack.enter_context(
+                Reference(threads=os.cpu_count() or 1, limits=plan.child_limits)
+            )
+            folder = self.stack.enter_context(Workspace())
+            activations = ReferenceActivations(reference, calibration, folder)
+            self.context = Context(seed=plan.seed, activations=RememberedRanges(activations))
+
+    def time_original(self) -> None:
+        found = self.watch.race(
+            {str(engine): Runner(self.plan.model, engine) for engine in self.engines},
+            self.expected.arrays, rounds=RACE_ROUNDS, seconds=RACE_S / 2,
+        )  # fmt: skip
+        refused = []
+        for engine in self.engines:
+            times = found[str(engine)]
+            if isinstance(times, NotRun):
+                refused.append(f"{engine}: {times.reason.splitlines()[0]}")
+                continue
+            evidence = self._evidence(self.plan.model, engine)
+            if evidence is not None and _holds(self._limit(Claim.EXACT), evidence):
+                self.original[engine] = times.median_s
+            else:
+                refused.append(f"{engine}: its outputs are not those of onnxruntime")
+        self.notes += [f"the original does not run rightly on {text}" for text in refused]
+        if not self.original:
+            raise Unsupported(
+                "the original runs rightly on no engine there: " + "; ".join(refused),
+                where=self.plan.settings.target.name,
+                remedy="`modelcheck verify MODEL` says more of each.",
+            )
+        self.baseline = min(self.original, key=self.original.__getitem__)
+
+    def explore(self) -> Iterator[StageStarted | Progressed]:
+        lossy = self.context.activations is not None
+        choosing_s = _CHOOSING * self.plan.time_budget_s
+        begin_s = time.monotonic()
+        rewriting_s = choosing_s * (_REWRITING if lossy else 1.0)
+        engines = sorted(self.engines, key=lambda e: self.original.get(e, float("inf")))
+        found: dict[Engine, Rewriting] = {}
+        done = 0
+        yield StageStarted("looking for exact rewrites", None)
+        for number, engine in enumerate(engines, start=1):
+            found[engine] = Rewriting(
+                self._folded(), self.expected.arrays, self.watch, engine,
+                begin_s + rewriting_s * number / len(engines),
+            )  # fmt: skip
+            for _ in found[engine].run():
+                done += 1
+                yield Progressed(done)
+            self._add("exact rewrites", engine, (*self._base(), *found[engine].steps()))
+            if found[engine].out_of_time:
+                self.notes.append(
+                    f"{engine}: the time for rewrites was over; a larger --max-time tries more"
+                )
+        if not lossy:
+            return
+        yield StageStarted("looking for layers to compute in int8", None)
+        for number, engine in enumerate(engines, start=1):
+            until_s = begin_s + rewriting_s + (choosing_s - rewriting_s) * number / len(engines)
+            for _ in self._integers(engine, found[engine], max(until_s, time.monotonic() + 5.0)):
+                done += 1
+                yield Progressed(done)
+
+    def _base(self) -> tuple[Transform, ...]:
+        fold = build("fold-batchnorm", {})
+        return (fold,) if fold(self.plan.model) is not self.plan.model else ()
+
+    def _folded(self) -> Model:
+        return chain(*self._base())(self.plan.model)
+
+    def _integers(self, engine: Engine, exact: Rewriting, until_s: float) -> Iterator[None]:
+        """Sets of layers in int8, the rest as the exact search has written it."""
+        scheme = "qdq" if engine is Engine.NEW else "qoperator"  # what each runs fast, and rightly
+        model = self._folded()
+        layers = weight_layers(model)
+        forms = exact.forms()
+
+        def steps(members: Sequence[str]) -> tuple[Transform, ...]:
+            keep = [name for name in layers if name not in set(members)]
+            rest = {layer: form for layer, form in forms.items() if layer in set(keep)}
+            return (*self._base(), quantizer(scheme, list(layers), keep), *steps_of(rest))
+
+        runners = {"": Runner(chain(*exact.steps())(model), engine)}
+        tried = {}
+        for name, members in sets_to_try(layers).items():
+            tried[name] = members
+            runners[name] = Runner(self.made(steps(members)), engine)
+            yield
+        times = self.watch.race(runners, self.expected.arrays, rounds=25, seconds=6.0)
+        floats = times.pop("")
+        if isinstance(floats, NotRun):
+            return
+        gains = {n: t.gain_over(floats) for n, t in times.items() if isinstance(t, Times)}
+        paying = sorted((n for n, g in gains.items() if g.ratio > _WORTH_INT8),
+                        key=lambda n: -gains[n].ratio)  # fmt: skip
+        for name in paying[:2]:
+            if self._add(name, engine, steps(tried[name])).holds:
+                return
+            if time.monotonic() < until_s:
+                yield from self._spare(name, engine, tried[name], steps, scheme, model)
+
+    def _spare(
+        self,
+        name: str,
+        engine: Engine,
+        members: Sequence[str],
+        steps: Callable[[Sequence[str]], tuple[Transform, ...]],
+        scheme: str,
+        model: Model,
+    ) -> Iterator[None]:
+        """Keep the fewest of the costliest layers in float with which the limits hold."""
+        study = Sensitivity(model, scheme, self.context, self.reference, self.expected.arrays)
+        noise: dict[str, float] = {}
+        for layer, cost in study.order(members, self.workspace):
+            noise[layer] = cost
+            yield
+        costly = sorted(noise, key=noise.__getitem__, reverse=True)
+        low, high = 1, len(costly) - 1  # so many layers stay in float
+        best: Contender | None = None
+        while low <= high:
+            middle = (low + high) // 2
+            spared = set(costly[:middle])
+            trial = self._contender(
+                f"{name}, {units.plural(middle, 'layer')} in float", engine,
+                steps([m for m in members if m not in spared]),
+            )  # fmt: skip
+            yield
+            if trial.holds:
+                best, high = trial, middle - 1
+            else:
+                low = middle + 1
+        if best is not None:
+            self.contenders.append(best)
+
+    def _add(self, name: str, engine: Engine, steps: tuple[Transform, ...]) -> Contender:
+        found = self._contender(name, engine, steps)
+        self.contenders.append(found)
+        return found
+
+    def _contender(self, name: str, engine: Engine, steps: tuple[Transform, ...]) -> Contender:
+        """What the choosing samples say of these steps; their time is for the race."""
+        model = self.made(steps)
+        evidence = self._evidence(model, engine)
+        target = replace(self.plan.settings.target, engine=engine)
+        made = Contender(
+            name, target, steps, Gain(0.0, 0.0), float("nan"), model.nbytes, float("nan"), None,
+            holds=False,
+        )  # fmt: skip
+        if evidence is None:
+            return made
+        rates = [a.agreement for a in evidence.total_agreement.values()]
+        return replace(
+            made,
+            db=min((o.sqnr_db for o in evidence.total.outputs), default=float("nan")),
+            agreement=min(rates, default=None),
+            holds=_holds(self._limit(made.claim), evidence),
+        )
+
+    def made(self, steps: Sequence[Transform]) -> Model:
+        return chain(*steps)(self.plan.model, self.context)
+
+    def _evidence(self, model: Model, engine: Engine) -> EquivalenceEvidence | None:
+        outputs = self.watch.outputs(Runner(model, engine), self.expected.arrays)
+        if isinstance(outputs, NotRun):
+            return None
+        target = replace(self.plan.settings.target, engine=engine)
+        run = PoolRun(tuple(outputs), ())
+        check = judge_outputs(self.expected, Setting(target), run, self._limit(Claim.EXACT))
+        return check.evidence if isinstance(check.evidence, EquivalenceEvidence) else None
+
+    def _limit(self, claim: Claim) -> EquivalenceLimit:
+        return self.plan.settings.limits.equivalence or default_limit(claim.value)
+
+    def race(self) -> None:
+        """All candidates and the original, in turn in one process: whose time is whose share."""
+        runners = {"": Runner(self.plan.model, self.baseline)}
+        for i, found in enumerate(self.contenders):
+            if found.holds:
+                runners[str(i)] = Runner(self.made(found.steps), found.target.engine)
+        times = self.watch.race(runners, self.expected.arrays, rounds=RACE_ROUNDS, seconds=RACE_S)
+        original = times.pop("")
+        if isinstance(original, NotRun):
+            raise ContainedFailure(f"the original no longer runs: {original.reason}")
+        for key, one in times.items():
+            if isinstance(one, Times):
+                i = int(key)
+                self.contenders[i] = replace(
+                    self.contenders[i], gain=one.gain_over(original), latency_s=one.median_s
+                )
+
+
+def _engines(asked: Engine, known: Sequence[str]) -> tuple[Engine, ...]:
+    """Those to try: all that there are, or the one that was asked for."""
+    if asked is not Engine.AUTO:
+        return (asked,)
+    named = tuple(Engine(name) for name in known if name != Engine.AUTO)
+    return named if len(named) > 1 else (Engine.AUTO,)
+
+
+def _holds(limit: EquivalenceLimit, evidence: EquivalenceEvidence) -> bool:
+    """Whether the figures as they are hold a limit; how sure that is, is for the gate to say."""
+    outputs = evidence.total.outputs
+    if any(o.non_finite > o.expected_non_finite or o.shape_mismatch for o in outputs):
+        return False
+    error = max((o.scale_relative_max for o in outputs), default=0.0)
+    db = min((o.sqnr_db for o in outputs), default=float("inf"))
+    rates = [a.agreement for a in evidence.total_agreement.values()]
+
+    def holds(term: Term) -> bool:
+        if term.kind == MIN_SQNR:
+            return db >= term.value
+        if term.kind == MIN_AGREEMENT:
+            return bool(rates) and min(rates) >= term.value
+        return error <= (term.value if term.kind == MAX_ERROR else TOTAL_ERROR_FLOOR)
+
+    return any(all(map(holds, all_of)) for all_of in limit.any_of)
