@@ -80,7 +80,7 @@ def grid(
     )
     middle = (TOP + bottom) / 2
     yield (
-        f"<text x='20' y='{middle}' text-anchor='middle' transform='rotate(-90 20 {middle})'>"
+        f"<text x='12' y='{middle}' text-anchor='middle' transform='rotate(-90 12 {middle})'>"
         f"{titles[1]}</text>"
     )
 

@@ -19,6 +19,7 @@ from modelcheck.report.log_plot import (
 )
 from modelcheck.searching import Contender, Searched
 
+_KIB = 1024  # so that the axis has round numbers
 _ORIGINAL, _HOLDS, _BEST = "#5f6368", "#1a73e8", "#188038"
 
 
@@ -26,8 +27,8 @@ def pareto_svg(result: Searched) -> str:
     """Every candidate that ran in the race, by a first look; the best one as the gate took it."""
     raced = [c for c in result.contenders if c.gain.ratio > 0]
     original_s = result.original[result.baseline.engine]
-    size = result.plan.model.nbytes
-    points = [*((c.latency_s, c.model_bytes) for c in raced), (original_s, size)]
+    size = result.plan.model.nbytes / _KIB
+    points = [*((c.latency_s, c.model_bytes / _KIB) for c in raced), (original_s, size)]
     x = axis_over((a for a, _ in points), LEFT, WIDTH - RIGHT)
     y = axis_over((b for _, b in points), HEIGHT - BOTTOM, TOP)
     parts = [
@@ -41,7 +42,7 @@ def pareto_svg(result: Searched) -> str:
     rows: list[float] = []
     best = None if result.best is None else result.best.contender
     for one in raced:
-        at = x(one.latency_s), y(one.model_bytes)
+        at = x(one.latency_s), y(one.model_bytes / _KIB)
         colour = _BEST if one is best else _HOLDS if _on_front(one, raced) else GREY
         parts.append(dot(*at, colour))
         if colour != GREY:
@@ -63,5 +64,5 @@ def _on_front(one: Contender, others: list[Contender]) -> bool:
     )  # fmt: skip
 
 
-def _size(value: float) -> str:
-    return units.size(round(value))
+def _size(kib: float) -> str:
+    return units.size(round(kib * _KIB))
