@@ -58,6 +58,23 @@ def _softmax(opset: int, axis: int, *, flat: bool = False) -> Make:
     return make
 
 
+def _gelu_of_parts(*, one_first: bool, half_first: bool, half_early: bool = False) -> Make:
+    """x / sqrt(2), Erf, + 1, then · x · 0.5 or · (x · 0.5)."""
+
+    def make() -> Model:
+        g = Graph(2, 12)
+        one, half, root = (g.constant(v, np.float32) for v in (1.0, 0.5, 2.0**0.5))
+        x = g.op("MatMul", "x", g.constant(g.normal(12, 12)))
+        erf = g.op("Erf", g.op("Div", x, root))
+        total = g.op("Add", *((one, erf) if one_first else (erf, one)))
+        if half_early:
+            return g.model(g.op("Mul", g.op("Mul", half, x), total), rank=2)
+        y = g.op("Mul", x, total)
+        return g.model(g.op("Mul", *((half, y) if half_first else (y, half))), rank=2)
+
+    return make
+
+
 def _matmul(left: tuple[int, ...], right: tuple[int, ...], *, rank: int = 4) -> Make:
     def make() -> Model:
         g = Graph(*left)
@@ -204,6 +221,11 @@ FLOAT_CASES: dict[str, Case] = {
         _transposed(**_STRIDED, pads=[0, 0, 1, 1]),
         _transposed(**_STRIDED, **_SAME, output_padding=[1, 1]),
         _transposed(**_STRIDED, **_SAME),
+    ),
+    "gelu-constant-first": Case(
+        _gelu_of_parts(one_first=True, half_first=False),
+        _gelu_of_parts(one_first=False, half_first=False),
+        _gelu_of_parts(one_first=True, half_first=False, half_early=True),
     ),
     "softmax-before-13": Case(_softmax(11, 1), _softmax(11, 1, flat=True), _softmax(11, 2)),
     "broadcast-matmul": Case(

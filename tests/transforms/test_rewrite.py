@@ -236,3 +236,24 @@ class TestChoice:
     def test_a_name_that_no_layer_has_is_an_error(self, option: str) -> None:
         with pytest.raises(UsageError, match="frist"):
             self.convolutions(**{option: ["frist"]})
+
+
+def test_a_scalar_constant_goes_second_and_every_bit_stays(runner: Runner) -> None:
+    original = model(
+        [
+            node("Mul", ["half", "x"], ["a"], name="first"),
+            node("Add", ["row", "a"], ["b"], name="row first"),
+            node("Add", ["b", "half"], ["c"], name="second"),
+            node("Sub", ["half", "c"], ["y"], name="difference"),
+        ],
+        {"half": np.array(0.5, np.float32), "row": normal(1, 4)}, {"x": (3, 4)}, {"y": (3, 4)},
+    )  # fmt: skip
+    changed = rewrite(rules=["constants-second"])(original)
+    orders = {n.name: [str(v.name) for v in n.inputs if v] for n in changed.graph}
+    assert orders == {
+        "first": ["x", "half"], "row first": ["row", "a"], "second": ["b", "half"],
+        "difference": ["half", "c"],
+    }  # fmt: skip
+    inputs = inputs_for(original)
+    expected, actual = (runner.onnxruntime(m, inputs) for m in (original, changed))
+    assert all(np.array_equal(expected[name], actual[name]) for name in expected)

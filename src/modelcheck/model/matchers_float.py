@@ -82,6 +82,29 @@ def transposed_asymmetric(scene: Scene) -> list[str]:
     return names(found)
 
 
+def gelu_constant_first(scene: Scene) -> list[str]:
+    """x / c, Erf, + 1, · x, · 0.5 with the constant first in the sum or in the last product."""
+    found = []
+    for erf in scene.nodes("Erf"):
+        divided = scene.maker(erf.inputs[0])
+        if divided is None or divided.op_type != "Div":
+            continue
+        for sum_ in _users(scene, erf, "Add"):
+            for product_ in _users(scene, sum_, "Mul"):
+                if divided.inputs[0] not in product_.inputs:
+                    continue
+                for last in _users(scene, product_, "Mul"):
+                    others = [v for v in last.inputs if v is not product_.outputs[0]]
+                    firsts = [n for n in (sum_, last) if scene.is_constant(n.inputs[0])]
+                    if all(map(scene.is_constant, others)):
+                        found += firsts
+    return names(found)
+
+
+def _users(scene: Scene, node: ir.Node, operator: str) -> list[ir.Node]:
+    return [user for user in scene.users(node.outputs[0]) if user.op_type == operator]
+
+
 def softmax_before_13(scene: Scene) -> list[str]:
     """Softmax of opset < 13, whose axis begins the part that is summed over, and is not last."""
     if scene.static.opset >= 13:

@@ -205,6 +205,11 @@ PATTERNS = (
     ),
     # Other operators.
     Pattern(
+        "gelu-constant-first", "a GELU written out (Div, Erf, Add, Mul, Mul) with a constant as "
+        "first operand: the process dies",
+        ALL, _FAILS, "Put it second: rewrite with rules=constants-second.", f.gelu_constant_first,
+    ),
+    Pattern(
         "softmax-before-13", "Softmax or LogSoftmax of an opset before 13 over several axes: only "
         "the first is normalized (error 0.4 to 16)",
         ALL, _WRONG, "Flatten before it and Reshape after it.", f.softmax_before_13,

@@ -20,7 +20,7 @@ from modelcheck.transforms.graph import (
 )
 from modelcheck.transforms.opset import raised_to_13
 from modelcheck.transforms.options import checked
-from modelcheck.transforms.rules import convolution, dense, padding
+from modelcheck.transforms.rules import commuting, convolution, dense, padding
 from modelcheck.transforms.rules.rule import Rule, Site
 
 RULES: Mapping[str, Rule] = {
@@ -28,6 +28,7 @@ RULES: Mapping[str, Rule] = {
     for rule in (
         padding.EXPLICIT_PADS,
         padding.PAD_BEFORE_POOL,
+        commuting.CONSTANTS_SECOND,
         convolution.POINTWISE,
         convolution.WINDOWED,
         convolution.POINTWISE_GEMM,
@@ -37,7 +38,7 @@ RULES: Mapping[str, Rule] = {
     )
 }
 Name = Literal[
-    "explicit-pads", "pad-before-pool", "conv1x1-as-matmul", "conv-as-matmul",
+    "explicit-pads", "pad-before-pool", "constants-second", "conv1x1-as-matmul", "conv-as-matmul",
     "conv1x1-as-gemm", "conv-as-gemm", "gemm-as-matmul", "matmul-as-gemm",
 ]  # fmt: skip
 
@@ -47,7 +48,7 @@ def rewrite(
     *,
     rules: Annotated[
         tuple[Name, ...], Field(min_length=1, description="which rules, in this order")
-    ] = ("explicit-pads", "pad-before-pool"),
+    ] = ("explicit-pads", "pad-before-pool", "constants-second"),
     only: Annotated[
         tuple[str, ...],
         Field(description="the layers to rewrite, by name or glob; none given: all"),
@@ -60,6 +61,7 @@ def rewrite(
 
     explicit-pads       auto_pad SAME_* as numbers          (engines get some of them wrong)
     pad-before-pool     AveragePool that counts its padding as Pad and AveragePool
+    constants-second    x + a and x · a for a + x and a · x, a scalar constant
     conv1x1-as-matmul   Y = W·X + b over H·W pixels: Reshape, MatMul, Add, Reshape
     conv-as-matmul      k×k: Pad, k·k Slices, Concat, and the same product
     conv1x1-as-gemm, conv-as-gemm  of a batch of one: with a Gemm, which takes the bias along
