@@ -62,10 +62,11 @@ def search(
     Ctrl-C ends the choosing, and what was found until then is judged.
     """
     from modelcheck import gate
+    from modelcheck.cli.outputs import held
     from modelcheck.cli.progress import ProgressDisplay
     from modelcheck.cli.request import overridden
     from modelcheck.cli.screen import Screen, console, print_json
-    from modelcheck.cli.search_request import outputs_of, search_plan
+    from modelcheck.cli.search_request import outputs_of, search_plan, write_outputs
     from modelcheck.judge import exit_code
     from modelcheck.recipe import Recipe
     from modelcheck.report.search import print_search, print_search_verdict, search_json
@@ -80,7 +81,8 @@ def search(
     screen = Screen(as_run)
     command = screen.command(asked.seed)
     result: Searched | None = None
-    with ProgressDisplay(quiet=run.quiet) as progress, outputs_of(output, force) as outputs:
+    paths = outputs_of(output)
+    with ProgressDisplay(quiet=run.quiet) as progress, held(paths, force=force) as outputs:
         loaded = gate.load_model(model)
         outputs.check_inputs([*gate.files_of(loaded), *filter(None, [data.data])])
         plan = search_plan(loaded, asked, searching, as_run, emit=progress.show)
@@ -91,7 +93,7 @@ def search(
                 progress.show(event)
         assert result is not None
         loaded.check_unchanged()
-        written = outputs.write(result, asked, command)
+        written = write_outputs(outputs, result, asked, command)
     if run.json:
         print_json(search_json(result))
     else:

@@ -69,10 +69,11 @@ def tune(
     fresh processes, in turn with the default, and only that decides.
     """
     from modelcheck import gate
+    from modelcheck.cli.outputs import held
     from modelcheck.cli.progress import ProgressDisplay
     from modelcheck.cli.request import overridden
     from modelcheck.cli.screen import Screen, console, print_json
-    from modelcheck.cli.tune_request import outputs_beside, tune_plan
+    from modelcheck.cli.tune_request import outputs_of, tune_plan, write_outputs
     from modelcheck.judge import exit_code
     from modelcheck.recipe import Recipe
     from modelcheck.report.tune import print_tuning, print_tuning_verdict, tuning_json
@@ -84,7 +85,8 @@ def tune(
         Recipe(), DataOptions(**vars(samples)), images, LimitOptions(**vars(limits)), as_run
     )
     result: Tuning | None = None
-    with ProgressDisplay(quiet=run.quiet) as progress, outputs_beside(output, force) as outputs:
+    paths = outputs_of(output)
+    with ProgressDisplay(quiet=run.quiet) as progress, held(paths, force=force) as outputs:
         loaded = gate.load_model(model)
         outputs.check_inputs(gate.files_of(loaded))
         plan: TunePlan = tune_plan(loaded, asked, tuning, as_run, emit=progress.show)
@@ -95,7 +97,7 @@ def tune(
                 progress.show(event)
         assert result is not None
         loaded.check_unchanged()
-        written = outputs.write(result, model.name, asked.data.preprocessing)
+        written = write_outputs(outputs, result, model.name, asked.data.preprocessing)
     screen = Screen(as_run)
     if run.json:
         print_json(tuning_json(result))

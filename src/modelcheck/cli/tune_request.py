@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelcheck import gate
+from modelcheck.cli.outputs import Files, check_suffix, write_texts
 from modelcheck.cli.request import child_limits
 from modelcheck.data import Preprocessing
 from modelcheck.errors import UsageError, did_you_mean, printable
 from modelcheck.judge import Outcome
 from modelcheck.model import Model
-from modelcheck.model.atomic import atomic_write, check_output, check_writable, output_lock
 from modelcheck.recipe import Recipe, parse_duration
 from modelcheck.tune import (
     MEASURES,
@@ -68,57 +67,29 @@ def tune_plan(
     )
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """The three files beside each other, all new or by `force`; or none."""
+def outputs_of(settings: Path | None) -> tuple[Path, ...]:
+    """The settings, and beside them the script and the plot; nothing where nothing is asked for.
 
-    settings: Path | None
-    force: bool
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        if self.settings is None:
-            return ()
-        return (self.settings, *(self.settings.with_suffix(s) for s in (".py", ".svg")))
-
-    def check_inputs(self, inputs: Iterable[Path]) -> None:
-        """Nothing that is read may be written."""
-        inputs = list(inputs)
-        for path in self.paths:
-            check_output(path, inputs, force=self.force)
-
-    def write(self, tuning: Tuning, model: str, how: Preprocessing | None) -> str:
-        """Write them where there is something to recommend; what became of them, in a sentence."""
-        if self.settings is None:
-            return ""
-        names = ", ".join(printable(path.name) for path in self.paths)
-        if tuning.outcome is not Outcome.PASS or tuning.plan.goal not in tuning.best:
-            return f"{names} were not written."
-        from modelcheck.report.tradeoff import tradeoff_svg
-
-        texts = (runtime_toml(tuning, model), snippet(tuning, model, how), tradeoff_svg(tuning))
-        for path, text in zip(self.paths, texts, strict=True):
-            with atomic_write(path) as file:
-                file.write(text.encode("utf-8", "backslashreplace"))
-        return f"{names} were written."
+    Raises UsageError.
+    """
+    check_suffix(settings, ".toml", "the settings are TOML")
+    if settings is None:
+        return ()
+    return (settings, *(settings.with_suffix(s) for s in (".py", ".svg")))
 
 
-@contextmanager
-def outputs_beside(settings: Path | None, force: bool) -> Iterator[Outputs]:
-    """The outputs, held as this run's own; checked before the work and not after it."""
-    if settings is not None and settings.suffix != ".toml":
-        raise UsageError(
-            "the settings are TOML",
-            where=printable(str(settings)),
-            remedy=f"Write -o {printable(settings.stem)}.toml.",
-        )
-    outputs = Outputs(settings, force)
-    with ExitStack() as stack:
-        outputs.check_inputs(())
-        for path in outputs.paths:
-            check_writable(path)
-            stack.enter_context(output_lock(path))
-        yield outputs
+def write_outputs(files: Files, tuning: Tuning, model: str, how: Preprocessing | None) -> str:
+    """Write them where there is something to recommend; what became of them, in a sentence."""
+    if not files.paths:
+        return ""
+    names = ", ".join(printable(path.name) for path in files.paths)
+    if tuning.outcome is not Outcome.PASS or tuning.plan.goal not in tuning.best:
+        return f"{names} were not written."
+    from modelcheck.report.tradeoff import tradeoff_svg
+
+    texts = (runtime_toml(tuning, model), snippet(tuning, model, how), tradeoff_svg(tuning))
+    write_texts(dict(zip(files.paths, texts, strict=True)))
+    return f"{names} were written."
 
 
 def _positive(option: str, value: float | None) -> float | None:
