@@ -18,7 +18,6 @@ from modelcheck.judge.limits import (
     MAX_ERROR,
     MIN_AGREEMENT,
     MIN_SQNR,
-    TOTAL_ERROR_FLOOR,
     EquivalenceLimit,
     Term,
     default_limit,
@@ -48,6 +47,9 @@ RACE_ROUNDS, RACE_S = 40, 12.0
 _CHOOSING = 0.6
 _REWRITING = 0.6  # of that, where int8 is tried too
 _WORTH_INT8 = 1.02
+# Beyond this part of the scale an exact form is wrong, however noisy the model; within, the gate
+# says by the model's noise floor.
+_SURELY_NO_ROUNDING = 1e-3
 
 
 @dataclass
@@ -125,7 +127,7 @@ class Choosing:
         choosing_s = _CHOOSING * self.plan.time_budget_s
         begin_s = time.monotonic()
         rewriting_s = choosing_s * (_REWRITING if lossy else 1.0)
-        engines = sorted(self.engines, key=lambda e: self.original.get(e, float("inf")))
+        engines = sorted(self.original, key=self.original.__getitem__)
         found: dict[Engine, Rewriting] = {}
         done = 0
         yield StageStarted("looking for exact rewrites", None)
@@ -301,6 +303,6 @@ def _holds(limit: EquivalenceLimit, evidence: EquivalenceEvidence) -> bool:
             return db >= term.value
         if term.kind == MIN_AGREEMENT:
             return bool(rates) and min(rates) >= term.value
-        return error <= (term.value if term.kind == MAX_ERROR else TOTAL_ERROR_FLOOR)
+        return error <= (term.value if term.kind == MAX_ERROR else _SURELY_NO_ROUNDING)
 
     return any(all(map(holds, all_of)) for all_of in limit.any_of)
