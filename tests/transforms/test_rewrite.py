@@ -257,3 +257,22 @@ def test_a_scalar_constant_goes_second_and_every_bit_stays(runner: Runner) -> No
     inputs = inputs_for(original)
     expected, actual = (runner.onnxruntime(m, inputs) for m in (original, changed))
     assert all(np.array_equal(expected[name], actual[name]) for name in expected)
+
+
+def test_convolutions_behind_each_other_are_all_rewritten_though_no_shape_is_declared() -> None:
+    two = model(
+        [
+            node("Conv", ["x", "w"], ["a"], name="first", pads=[1] * 4),
+            node("Conv", ["a", "w"], ["y"], name="second", pads=[1] * 4),
+        ],
+        {"w": normal(1, 2, 2, 3, 3)}, {"x": (1, 2, 5, 5)}, {"y": free((1, 2, 5, 5))},
+    )  # fmt: skip
+    context = Context()
+    changed = rewrite(rules=["conv-as-matmul"])(two, context)
+    assert "Conv" not in operators(changed)
+    assert context.left_alone == []
+
+
+def test_rules_that_undo_each_other_are_refused() -> None:
+    with pytest.raises(UsageError, match="undo each other"):
+        rewrite(rules=["gemm-as-matmul", "matmul-as-gemm"])

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from modelcheck.errors import UsageError
 from modelcheck.model import Model
 from modelcheck.model.static import Static
 from modelcheck.transforms.base import Claim, Context, Transform
@@ -72,6 +73,13 @@ def rewrite(
     Claim: exact (the order of sums changes).
     """
 
+    if {"gemm-as-matmul", "matmul-as-gemm"} <= set(rules):
+        raise UsageError(
+            "'gemm-as-matmul' and 'matmul-as-gemm' undo each other",
+            where="rules",
+            remedy="Make two steps of them, with `only`.",
+        )
+
     def apply(model: Model, context: Context) -> Model:
         chosen = [RULES[name] for name in rules]
         raised = _raised(model, max(rule.opset for rule in chosen))
@@ -84,8 +92,14 @@ def rewrite(
         for name in names:
             if name in unwanted:
                 context.leave(name, "excluded")
-        for rule in chosen:
-            _apply_rule(rule, edit, context, wanted)
+        # What was written anew has shapes that the next round knows.
+        while True:
+            left: list[tuple[str, str]] = []
+            found = [_apply_rule(rule, edit, wanted, left) for rule in chosen]
+            if not any(found):
+                break
+        for name, reason in left:
+            context.leave(name, reason)
         changed = edit.done()
         return model if changed is raised else changed
 
@@ -102,14 +116,18 @@ def _raised(model: Model, opset: int) -> Model:
         return model
 
 
-def _apply_rule(rule: Rule, edit: Edit, context: Context, wanted: frozenset[str]) -> None:
-    static = Static(edit.graph, edit.opset)
+def _apply_rule(
+    rule: Rule, edit: Edit, wanted: frozenset[str], left: list[tuple[str, str]]
+) -> bool:
+    """Whether it wrote any layer anew; what it could not goes to `left`, with the reason."""
+    static, changed = Static(edit.graph, edit.opset), False
     for node in [node for node in edit.graph if is_standard(node, *rule.operators)]:
         if layer_name(node) not in wanted:
             continue
         try:
             if edit.opset < rule.opset:
                 raise CannotChange(f"opset {edit.opset} is older than {rule.opset}")
-            rule.apply(Site(edit, static, node))
+            changed = rule.apply(Site(edit, static, node)) or changed
         except CannotChange as reason:
-            context.leave(layer_name(node), f"{rule.name}: {reason}")
+            left.append((layer_name(node), f"{rule.name}: {reason}"))
+    return changed
