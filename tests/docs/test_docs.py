@@ -62,6 +62,7 @@ def test_the_policy_of_the_readme_is_valid() -> None:
     assert len(recipe.models) == 1
 
 
+@pytest.mark.long
 def test_the_complete_recipe_of_the_docs_is_applied_and_verified(checkout: Path) -> None:
     recipe = checkout / "fixtures" / "docs.toml"
     recipe.write_text(blocks(RECIPES, "toml")[0], encoding="utf-8")

@@ -142,22 +142,20 @@ def test_only_an_optional_target_skips(project: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["UNSUPPORTED: *"])
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("", "*INCONCLUSIVE: the file yields no checks*"),
-        ("[[modles]]\n", "*unknown key 'modles'*"),
-        ("[[models]\n", "*is not valid TOML*"),
-        ('[[models]]\noriginal = "absent.onnx"\n', "*absent.onnx*"),
-    ],
-)
-def test_a_file_that_cannot_be_used_is_one_failing_item(
-    project: pytest.Pytester, text: str, expected: str
-) -> None:
-    _policy(project, text)
+def test_each_file_that_cannot_be_used_is_one_failing_item(project: pytest.Pytester) -> None:
+    """All in one run, since a run of pytest takes seconds to start."""
+    unusable = {
+        "": "*INCONCLUSIVE: the file yields no checks*",
+        "[[modles]]\n": "*unknown key 'modles'*",
+        "[[models]\n": "*is not valid TOML*",
+        '[[models]]\noriginal = "absent.onnx"\n': "*absent.onnx*",
+    }
+    for number, text in enumerate(unusable):
+        _policy(project, text, f"unusable{number}")
     result = project.runpytest_subprocess()
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([expected])
+    result.assert_outcomes(failed=len(unusable))
+    for expected in unusable.values():
+        result.stdout.fnmatch_lines([expected])
 
 
 def test_the_fixture_fails_a_python_test_that_judges_a_wrong_candidate(

@@ -136,6 +136,7 @@ def test_ctrl_c_ends_the_choosing_and_what_was_found_is_judged(
     assert len(found.judged) == 1
 
 
+@pytest.mark.long
 def test_int8_is_looked_for_where_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow it is here: every set is raced, and one that misses the limits spares layers."""
     monkeypatch.setattr(choosing, "_WORTH_INT8", 0.0)
