@@ -145,3 +145,19 @@ def test_int8_is_looked_for_where_it_may_be(monkeypatch: pytest.MonkeyPatch) -> 
     lossy = [c for c in found.contenders if c.claim is Claim.LOSSY]
     assert {c.target.engine for c in lossy} == {Engine.NEW, Engine.CLASSIC}
     assert any("in float" in c.name and c.holds and c.db >= 45.0 for c in lossy)
+
+
+@pytest.mark.parametrize(
+    ("target", "known", "tried"),
+    [
+        ("cpu", ("auto", "new", "classic"), ["new", "classic"]),
+        ("cpu:classic", ("auto", "new", "classic"), ["classic"]),
+        ("opencl", ("auto", "new", "classic"), ["classic"]),
+        ("cpu", ("auto",), ["auto"]),  # before 5.0
+        ("cuda", ("auto",), ["auto"]),
+    ],
+)
+def test_the_engines_to_try_are_those_that_run_there(
+    target: str, known: tuple[str, ...], tried: list[str]
+) -> None:
+    assert [str(e) for e in choosing._engines(Target.parse(target), known)] == tried

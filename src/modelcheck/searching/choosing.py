@@ -35,7 +35,7 @@ from modelcheck.searching.integers import (
 from modelcheck.searching.plan import Contender, SearchPlan
 from modelcheck.searching.rewriting import Rewriting, steps_of
 from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
-from modelcheck.targets import Engine
+from modelcheck.targets import Engine, Target
 from modelcheck.targets.pool import PoolRun
 from modelcheck.transforms import Claim, Context, Transform, build, chain
 from modelcheck.tune.rightness import Expected, judge_outputs
@@ -82,7 +82,7 @@ class Choosing:
             )
         )
         self.opencv = self.watch.opencv()
-        self.engines = _engines(plan.settings.target.engine, self.opencv.engines)
+        self.engines = _engines(plan.settings.target, self.opencv.engines)
         chosen = plan.samples.choosing
         self.expected = Expected.of(
             plan.model, list(chosen), self.reference, synthetic=chosen.synthetic
@@ -281,11 +281,14 @@ class Choosing:
                 )
 
 
-def _engines(asked: Engine, known: Sequence[str]) -> tuple[Engine, ...]:
-    """Those to try: all that there are, or the one that was asked for."""
-    if asked is not Engine.AUTO:
-        return (asked,)
+def _engines(target: Target, known: Sequence[str]) -> tuple[Engine, ...]:
+    """Those to try: all that there are for the device, or the one that was asked for."""
+    if target.engine is not Engine.AUTO:
+        return (target.engine,)
     named = tuple(Engine(name) for name in known if name != Engine.AUTO)
+    if not target.device.is_cpu:  # OpenCV 5's new engine runs on the CPU only
+        named = tuple(engine for engine in named if engine is not Engine.NEW)
+        return named or (Engine.AUTO,)
     return named if len(named) > 1 else (Engine.AUTO,)
 
 
