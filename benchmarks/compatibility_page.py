@@ -119,8 +119,9 @@ def _counts(what: str, rows: Sequence[Row], columns: Sequence[str], *, head: boo
     for column in columns:
         verdicts = [row.verdict for row in rows if row.column == column]
         counts = {v: verdicts.count(v) for v in _COUNTED if v in verdicts}
-        cells.append(", ".join(f"{n} {verdict}" for verdict, n in counts.items()))
-    yield f"| {what} | " + " | ".join(cell or "not measured" for cell in cells) + " |"
+        told = ", ".join(f"{n} {verdict}" for verdict, n in counts.items())
+        cells.append(told or ("changes none" if verdicts else "not measured"))
+    yield f"| {what} | " + " | ".join(cells) + " |"
 
 
 def _grid(rows: Sequence[Row], columns: Sequence[str]) -> Iterator[str]:
