@@ -13,7 +13,7 @@ from modelcheck.model.atomic import atomic_write, check_output, check_writable, 
 
 @dataclass(frozen=True)
 class Files:
-    """The files, by what the user named them after; none where that is None."""
+    """Paths to write, beside each other; empty where nothing is to be written."""
 
     paths: tuple[Path, ...]
     force: bool
