@@ -47,6 +47,17 @@ def _transposed_1d(*, as_2d: bool) -> Make:
     return make
 
 
+def _reshapes(*shapes: tuple[int, ...]) -> Make:
+    def make() -> Model:
+        g = Graph(1, 12, 4)
+        y = "x"
+        for shape in shapes:
+            y = g.op("Reshape", y, g.constant(shape, np.int64))
+        return g.model(g.op("Relu", y), rank=3)
+
+    return make
+
+
 def _softmax(opset: int, axis: int, *, flat: bool = False) -> Make:
     def make() -> Model:
         g = Graph(1, 5, 10, opset=opset)
@@ -254,6 +265,10 @@ FLOAT_CASES: dict[str, Case] = {
     "output-of-rank-1": Case(
         one("ReduceMean", 2, 3, 4, 4, rank=1, **_AXES), None,
         one("ReduceMean", 2, 3, 4, 4, rank=2, axes=[2, 3], keepdims=0),
+    ),
+    "reshape-after-reshape": Case(
+        _reshapes((3, 8, 2), (0, 4, -1)), _reshapes((3, 8, 2), (3, 4, -1)),
+        _reshapes((1, 8, 6), (0, 4, -1)),
     ),
     "shape-of-free-sizes": Case(
         _shape_of(2, 3, "h", "w"), _shape_of(2, 3, 2, 2), one("Relu", "n", 3, "h")

@@ -276,3 +276,203 @@ def test_convolutions_behind_each_other_are_all_rewritten_though_no_shape_is_dec
 def test_rules_that_undo_each_other_are_refused() -> None:
     with pytest.raises(UsageError, match="undo each other"):
         rewrite(rules=["gemm-as-matmul", "matmul-as-gemm"])
+
+
+def transposed(
+    weight: tuple[int, ...], x: tuple[int | str, ...], *, then: str = "Relu", **attributes: object
+) -> Model:
+    """x -> ConvTranspose 'deconv' -> an activation -> y."""
+    groups = int(str(attributes.get("group", 1)))
+    weights = {"w": normal(1, *weight), "b": normal(2, weight[1] * groups)}
+    layer = node("ConvTranspose", ["x", "w", "b"], ["c"], name="deconv", **attributes)
+    return model([layer, node(then, ["c"], ["y"], name="act")], weights, {"x": x}, {"y": free(x)})
+
+
+TRANSPOSED = {
+    "as many taps as steps": transposed((4, 3, 2, 2), (1, 4, 5, 7), strides=[2, 2]),
+    "padded at the end": transposed((4, 3, 3, 3), (1, 4, 5, 7), strides=[2, 2], pads=[0, 0, 1, 1]),
+    "padded on all sides": transposed((4, 3, 4, 4), (1, 4, 5, 7), strides=[2, 2], pads=[1] * 4),
+    "output padding": transposed(
+        (4, 3, 3, 3), (2, 4, 5, 7), strides=[2, 2], pads=[1] * 4, output_padding=[1, 1]
+    ),
+    "unlike steps": transposed((4, 3, 5, 3), (1, 4, 5, 7), strides=[3, 1], pads=[2, 0, 1, 1]),
+    "fewer taps than steps": transposed((4, 3, 2, 1), (1, 4, 5, 7), strides=[3, 2]),
+    "no steps": transposed((4, 3, 3, 3), (2, 4, 5, 7), pads=[1, 0, 1, 2]),
+    "dilated": transposed((4, 3, 3, 3), (2, 4, 5, 7), dilations=[2, 1], pads=[2, 1, 2, 1]),
+    "groups": transposed((4, 3, 4, 4), (2, 4, 5, 7), strides=[2, 2], pads=[1] * 4, group=2),
+    "depthwise": transposed((4, 1, 4, 4), (1, 4, 5, 7), strides=[2, 2], pads=[1] * 4, group=4),
+    "free batch": transposed((4, 3, 4, 4), ("n", 4, 5, 7), strides=[2, 2], pads=[1] * 4),
+    "free sizes": transposed((4, 3, 4, 4), (1, 4, "h", "w"), strides=[2, 2], pads=[1] * 4),
+    "1-D": transposed((4, 3, 4), (2, 4, 5), strides=[2], pads=[1, 1]),
+    "a gate behind it": transposed((4, 3, 2, 2), (1, 4, 5, 7), strides=[2, 2], then="HardSwish"),
+}
+
+
+@pytest.mark.parametrize("case", TRANSPOSED)
+def test_a_transposed_convolution_becomes_a_convolution(runner: Runner, case: str) -> None:
+    original = TRANSPOSED[case]
+    changed = rewrite(rules=["convtranspose-as-conv"])(original)
+    runner.check(changed)
+    assert "ConvTranspose" not in operators(changed)
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("case", TRANSPOSED)
+def test_cv2_runs_that_convolution_rightly(runner: Runner, case: str, engine: str) -> None:
+    original = TRANSPOSED[case]
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    changed = rewrite(rules=["convtranspose-as-conv"])(original)
+    actual = runner.opencv(changed, inputs, engine=ENGINES[engine])
+    assert worst_error(expected, actual) < 10 * ROUNDING
+
+
+def test_the_activation_goes_before_the_phases_are_put_together() -> None:
+    changed = rewrite(rules=["convtranspose-as-conv"])(TRANSPOSED["as many taps as steps"])
+    (activation,) = (n for n in changed.graph if n.op_type == "Relu")
+    assert activation.inputs[0] is not None
+    maker = activation.inputs[0].producer()
+    assert maker is not None
+    assert maker.op_type == "Conv"
+
+
+@pytest.mark.parametrize(
+    ("original", "reason"),
+    [
+        (transposed((4, 3, 3, 3), (1, 4, 5, 7), auto_pad="SAME_UPPER"), "automatic"),
+        (transposed((4, 3, 3, 3), (1, 4, 5, 7), output_shape=[8, 9]), "output_shape"),
+        (transposed((4, 3, 2, 2, 2), (1, 4, 5, 5, 5)), "more than two"),
+        (transposed((4, 3, 3, 3), (1, 4, 5, 7), strides=[2, 2], dilations=[2, 2]), "dilations"),
+        (transposed((4, 3, 2, 2), ("n", 4, "h", "w"), strides=[2, 2]), "not known"),
+        (transposed((4, 3, 2, 2), (1, 4, 5, 7), pads=[2, 2, 2, 2]), "wider than its kernel"),
+    ],
+)  # fmt: skip
+def test_other_transposed_convolutions_are_left_alone(original: Model, reason: str) -> None:
+    context = Context()
+    assert rewrite(rules=["convtranspose-as-conv"])(original, context) is original
+    assert [left.layer for left in context.left_alone] == ["deconv"]
+    assert reason in context.left_alone[0].reason
+
+
+TRANSPOSITIONS = {
+    "a matrix": ((1, 5, 7), (0, 2, 1)),
+    "a pixel shuffle": ((2, 1, 3, 2, 4, 5), (0, 1, 4, 2, 5, 3)),
+    "two turns": ((2, 3, 4, 2, 5), (4, 1, 0, 3, 2)),
+    "of nothing but ones": ((1, 1, 7), (1, 2, 0)),
+    "a free batch": (("n", 3, 2, 4, 5), (0, 3, 1, 4, 2)),
+}
+
+
+@pytest.mark.parametrize("case", TRANSPOSITIONS)
+def test_a_transposition_is_one_of_four_axes_and_every_bit_stays(runner: Runner, case: str) -> None:
+    dims, perm = TRANSPOSITIONS[case]
+    nodes = [node("Relu", ["x"], ["r"]), node("Transpose", ["r"], ["y"], name="t", perm=perm)]
+    original = model(nodes, {}, {"x": dims}, {"y": free(dims)})
+    changed = rewrite(rules=["transpose-in-4d"])(original)
+    runner.check(changed)
+    ranks = [len(n.attributes["perm"].as_ints()) for n in changed.graph if n.op_type == "Transpose"]
+    assert set(ranks) <= {4}
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    results = [runner.onnxruntime(changed, inputs)]
+    results += [runner.opencv(changed, inputs, engine=engine) for engine in ENGINES.values()]
+    for actual in results:
+        assert all(np.array_equal(expected[name], actual[name]) for name in expected)
+
+
+def test_a_transposition_that_needs_three_turns_is_left_alone() -> None:
+    turn = node("Transpose", ["x"], ["y"], name="turn", perm=[5, 1, 4, 0, 3, 2])
+    original = model([turn], {}, {"x": (2, 3, 2, 3, 2, 3)}, {"y": free((1,) * 6)})
+    context = Context()
+    assert rewrite(rules=["transpose-in-4d"])(original, context) is original
+    assert "more axes" in context.left_alone[0].reason
+
+
+@pytest.mark.parametrize("auto_pad", [False, True])
+def test_wide_windows_are_taken_over_narrower_ones_and_every_bit_stays(
+    runner: Runner, auto_pad: bool
+) -> None:
+    def wide(k: int, name: str) -> object:
+        padding = {"auto_pad": "SAME_UPPER"} if auto_pad else {"pads": [k // 2] * 4}
+        return node("MaxPool", ["x"], [name], name=name, kernel_shape=[k, k], **padding)
+
+    original = model(
+        [wide(9, "b"), wide(13, "c"), wide(5, "a"), node("Concat", ["a", "b", "c"], ["y"], axis=1)],
+        {}, {"x": (2, 3, 8, 11)}, {"y": free((1,) * 4)},
+    )  # fmt: skip
+    changed = rewrite(rules=["maxpool-in-turns"])(original)
+    sizes = sorted(
+        list(n.attributes["kernel_shape"].as_ints()) for n in changed.graph
+        if n.op_type == "MaxPool"
+    )  # fmt: skip
+    assert sizes == [[5, 5]] * 3
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    actual = runner.onnxruntime(changed, inputs)
+    assert all(np.array_equal(expected[name], actual[name]) for name in expected)
+
+
+def test_windows_of_one_size_or_in_steps_stay(runner: Runner) -> None:
+    original = model(
+        [
+            node("MaxPool", ["x"], ["a"], kernel_shape=[3, 3], pads=[1] * 4),
+            node("MaxPool", ["x"], ["b"], kernel_shape=[3, 3], pads=[1] * 4),
+            node("MaxPool", ["x"], ["c"], kernel_shape=[5, 5], pads=[2] * 4, strides=[2, 2]),
+        ],
+        {}, {"x": (1, 2, 8, 8)}, {name: free((1,) * 4) for name in "abc"},
+    )  # fmt: skip
+    assert rewrite(rules=["maxpool-in-turns"])(original) is original
+
+
+def gated(gate: str) -> Model:
+    return model(
+        [
+            node("Conv", ["x", "w"], ["c"], name="conv"),
+            node(gate, ["c"], ["g"], name="gate"),
+            node("Mul", ["g", "c"], ["y"], name="mul"),
+        ],
+        {"w": normal(1, 6, 4, 3, 3)}, {"x": (1, 4, 5, 5)}, {"y": free((1,) * 4)},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("original", [conv((6, 4, 3, 3), (1, 4, 5, 5)), gated("Sigmoid")])
+def test_a_reshape_keeps_an_activation_apart(runner: Runner, original: Model) -> None:
+    changed = rewrite(rules=["activation-apart"])(original)
+    (behind,) = (use.node.op_type for n in changed.graph if n.op_type == "Conv"
+                 for use in n.outputs[0].uses())  # fmt: skip
+    assert behind == "Reshape"
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    for engine in ENGINES.values():
+        assert worst_error(expected, runner.opencv(changed, inputs, engine=engine)) < 10 * ROUNDING
+
+
+def test_what_is_no_gate_stays_fused() -> None:
+    original = model(
+        [
+            node("Conv", ["x", "w"], ["c"], name="conv"),
+            node("Sigmoid", ["c"], ["g"], name="gate"),
+            node("Mul", ["c", "x"], ["y"], name="mul"),
+        ],
+        {"w": normal(1, 4, 4, 1, 1)}, {"x": (1, 4, 5, 5)}, {name: free((1,) * 4) for name in "gy"},
+    )  # fmt: skip
+    assert rewrite(rules=["activation-apart"])(original) is original
+
+
+def test_a_reshape_behind_another_one_says_its_shape_in_numbers(runner: Runner) -> None:
+    original = model(
+        [
+            node("Reshape", ["x", "first"], ["r"], name="first"),
+            node("Reshape", ["r", "second"], ["s"], name="second"),
+            node("Relu", ["s"], ["y"], name="relu"),
+        ],
+        {"first": np.array([3, 8, 2]), "second": np.array([0, 4, -1])},
+        {"x": (1, 12, 4)}, {"y": free((1,) * 3)},
+    )  # fmt: skip
+    changed = rewrite()(original)
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.opencv(changed, inputs, engine=NEW)) == 0

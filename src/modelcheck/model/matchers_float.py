@@ -202,6 +202,33 @@ def cropping_pad(scene: Scene) -> list[str]:
     return names(found)
 
 
+def reshape_after_reshape(scene: Scene) -> list[str]:
+    """A 0 for a size that the Reshape before it, read by nothing else, changes or may change."""
+    found = []
+    for node in scene.nodes("Reshape"):
+        before = scene.maker(node.inputs[0])
+        target = scene.static.constant(node.inputs[1])
+        if before is None or before.op_type != "Reshape" or target is None:
+            continue
+        alone = len(before.outputs[0].uses()) == 1 and not before.outputs[0].is_graph_output()
+        if not alone or node.attributes.get_int("allowzero", False):
+            continue
+        zeros = [axis for axis, size in enumerate(target.reshape(-1)) if size == 0]
+        if not all(_keeps(scene, before, axis) for axis in zeros):
+            found.append(node)
+    return names(found)
+
+
+def _keeps(scene: Scene, reshape: ir.Node, axis: int) -> bool:
+    """Whether a Reshape surely keeps the size of an axis."""
+    target = scene.static.constant(reshape.inputs[1])
+    if target is not None and axis < target.size and target.reshape(-1)[axis] == 0:
+        return True
+    dims = [scene.static.dims(v) for v in (reshape.inputs[0], reshape.outputs[0])]
+    sizes = [d[axis] if d is not None and axis < len(d) else None for d in dims]
+    return None not in sizes and sizes[0] == sizes[1]
+
+
 def cast_to_float16(scene: Scene) -> list[str]:
     """A Cast of an activation to float16."""
     half = ir.DataType.FLOAT16.value

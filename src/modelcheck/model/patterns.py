@@ -255,6 +255,12 @@ PATTERNS = (
     ),
     # Shapes and sizes.
     Pattern(
+        "reshape-after-reshape", "a Reshape with a 0 right behind another Reshape: the 0 is taken "
+        "for a size of the first one's input",
+        (NEW,), _WRONG, "Write the number in place of the 0: rewrite with rules=explicit-shapes.",
+        f.reshape_after_reshape,
+    ),
+    Pattern(
         "output-of-rank-1", "an output of one dimension: given as two",
         (V4,), _WRONG, "Use OpenCV 5, or give the output two dimensions.", m.outputs_of_rank_1,
     ),

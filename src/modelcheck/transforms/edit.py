@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import onnx_ir as ir
@@ -93,7 +93,7 @@ class Edit:
 
     def node(
         self, op_type: str, inputs: Sequence[ir.Value | None], stem: str, *, like: ir.Value | None,
-        **attributes: int | float,
+        **attributes: int | float | Sequence[int],
     ) -> ir.Value:  # fmt: skip
         """Add a node with one output of the dtype and shape of `like`, and give that output.
 
@@ -108,6 +108,15 @@ class Edit:
             ir.Node("", op_type, inputs, _attributes(attributes), outputs=[output], name=name)
         )
         self._changed = True
+        return output
+
+    def copied(self, node: ir.Node, inputs: Sequence[ir.Value | None], stem: str) -> ir.Value:
+        """Add the same operation on other inputs, and give its one output."""
+        output = self.node(node.op_type, inputs, stem, like=None)
+        made = output.producer()
+        assert made is not None
+        for attribute in node.attributes.values():
+            made.attributes[attribute.name] = attribute
         return output
 
     def remove(self, node: ir.Node, heir: ir.Value) -> None:
@@ -154,8 +163,13 @@ def _all_names(graph: ir.Graph) -> set[str]:
     return {n for n in names if n}
 
 
-def _attributes(attributes: dict[str, int | float]) -> list[ir.Attr]:
-    return [
-        ir.AttrInt64(key, value) if isinstance(value, int) else ir.AttrFloat32(key, value)
-        for key, value in attributes.items()
-    ]
+def _attributes(attributes: Mapping[str, int | float | Sequence[int]]) -> list[ir.Attr]:
+    made: list[ir.Attr] = []
+    for key, value in attributes.items():
+        if isinstance(value, int):
+            made.append(ir.AttrInt64(key, value))
+        elif isinstance(value, float):
+            made.append(ir.AttrFloat32(key, value))
+        else:
+            made.append(ir.AttrInt64s(key, value))
+    return made

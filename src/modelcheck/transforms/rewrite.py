@@ -21,15 +21,30 @@ from modelcheck.transforms.graph import (
 )
 from modelcheck.transforms.opset import raised_to_13
 from modelcheck.transforms.options import checked
-from modelcheck.transforms.rules import commuting, convolution, dense, padding
+from modelcheck.transforms.rules import (
+    activation,
+    commuting,
+    convolution,
+    dense,
+    padding,
+    pooling,
+    shapes,
+    transposed,
+    transposition,
+)
 from modelcheck.transforms.rules.rule import Rule, Site
 
 RULES: Mapping[str, Rule] = {
     rule.name: rule
     for rule in (
         padding.EXPLICIT_PADS,
+        shapes.EXPLICIT_SHAPES,
         padding.PAD_BEFORE_POOL,
         commuting.CONSTANTS_SECOND,
+        transposed.AS_CONV,
+        transposition.IN_FOUR_AXES,
+        pooling.IN_TURNS,
+        activation.APART,
         convolution.POINTWISE,
         convolution.WINDOWED,
         convolution.POINTWISE_GEMM,
@@ -39,8 +54,10 @@ RULES: Mapping[str, Rule] = {
     )
 }
 Name = Literal[
-    "explicit-pads", "pad-before-pool", "constants-second", "conv1x1-as-matmul", "conv-as-matmul",
-    "conv1x1-as-gemm", "conv-as-gemm", "gemm-as-matmul", "matmul-as-gemm",
+    "explicit-pads", "explicit-shapes", "pad-before-pool", "constants-second",
+    "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns", "activation-apart",
+    "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
+    "gemm-as-matmul", "matmul-as-gemm",
 ]  # fmt: skip
 
 
@@ -49,7 +66,7 @@ def rewrite(
     *,
     rules: Annotated[
         tuple[Name, ...], Field(min_length=1, description="which rules, in this order")
-    ] = ("explicit-pads", "pad-before-pool", "constants-second"),
+    ] = ("explicit-pads", "explicit-shapes", "pad-before-pool", "constants-second"),
     only: Annotated[
         tuple[str, ...],
         Field(description="the layers to rewrite, by name or glob; none given: all"),
@@ -60,15 +77,22 @@ def rewrite(
 ) -> Transform:
     """Write layers as other operators that compute the same.
 
-    explicit-pads       auto_pad SAME_* as numbers          (engines get some of them wrong)
+    What engines get wrong, written so that they get it right (the default):
+    explicit-pads       auto_pad SAME_* as numbers
+    explicit-shapes     a 0 in a Reshape behind a Reshape as the number
     pad-before-pool     AveragePool that counts its padding as Pad and AveragePool
     constants-second    x + a and x · a for a + x and a · x, a scalar constant
+    What they run slowly, written so that they run it fast:
+    convtranspose-as-conv  with a channel for each phase of the output, then put in place
+    transpose-in-4d     of other ranks, in one or two turns of four axes
+    maxpool-in-turns    a wide window over what a narrower one found
+    activation-apart    a Reshape before the activation, so that it is not fused
     conv1x1-as-matmul   Y = W·X + b over H·W pixels: Reshape, MatMul, Add, Reshape
     conv-as-matmul      k×k: Pad, k·k Slices, Concat, and the same product
     conv1x1-as-gemm, conv-as-gemm  of a batch of one: with a Gemm, which takes the bias along
     gemm-as-matmul      Gemm as MatMul and Add
     matmul-as-gemm      MatMul and Add as Gemm
-    Which of the last six pays depends on the engine and the layer (docs/rewrites.md): name the
+    Which of those pays depends on the engine and the layer (docs/rewrites.md): name the
     layers with `only`. Left alone: shapes that are not known, weights that are computed.
     Claim: exact (the order of sums changes).
     """

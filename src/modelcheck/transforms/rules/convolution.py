@@ -114,9 +114,7 @@ def _add_up(site: Site, conv: _Convolution, x: ir.Value) -> None:
     """Put a Gemm in the convolution's place; x has a channel for each tap and channel."""
     edit, stem = site.edit, layer_name(site.node)
     matrix, outputs = _matrix(conv), conv.weight.shape[0]
-    shape = np.array((matrix.shape[1], int(np.prod(conv.result))), np.int64)
-    x = edit.node("Reshape", [x, edit.initializer(f"{stem}.pixels", shape)], f"{stem}/pixels",
-                  like=None)  # fmt: skip
+    x = site.reshaped(x, (matrix.shape[1], int(np.prod(conv.result))), "pixels")
     factors = [edit.initializer(f"{stem}.matrix", np.ascontiguousarray(matrix)), x]
     bias = conv.bias
     if bias is None and edit.opset < _GEMM_WITHOUT_BIAS:
@@ -124,8 +122,7 @@ def _add_up(site: Site, conv: _Convolution, x: ir.Value) -> None:
     if bias is not None:
         factors.append(edit.initializer(f"{stem}.bias", bias.reshape(outputs, 1)))
     y = edit.node("Gemm", factors, f"{stem}/product", like=None)
-    image = edit.initializer(f"{stem}.image", np.array((1, outputs, *conv.result), np.int64))
-    y = edit.node("Reshape", [y, image], f"{stem}/image", like=None)
+    y = site.reshaped(y, (1, outputs, *conv.result), "image")
     y.type = site.node.outputs[0].type
     edit.remove(site.node, heir=y)
 
@@ -146,14 +143,14 @@ def _multiply(site: Site, conv: _Convolution, x: ir.Value) -> None:
     # Without groups a one-dimensional convolution has the right shape already.
     reshaped = bool(groups) or len(conv.result) != 1
     if reshaped:
-        x = _reshape(site, x, (*groups, columns, pixels), "pixels")
+        x = site.reshaped(x, (None, *groups, columns, pixels), "pixels")
     left = edit.initializer(f"{stem}.matrix", np.ascontiguousarray(matrix))
     y = edit.node("MatMul", [left, x], f"{stem}/product", like=None)
     if conv.bias is not None:
         bias = conv.bias.reshape(1, *groups, rows, 1)
         y = edit.node("Add", [y, edit.initializer(f"{stem}.bias", bias)], f"{stem}/bias", like=None)
     if reshaped:
-        y = _reshape(site, y, (outputs, *conv.result), "image")
+        y = site.reshaped(y, (None, outputs, *conv.result), "image")
     y.type = node.outputs[0].type
     edit.remove(node, heir=y)
 
@@ -180,13 +177,6 @@ def _unfold(site: Site, conv: _Convolution) -> ir.Value:
     if len(taps) == 1:
         return taps[0]
     return edit.node("Concat", taps, f"{stem}/taps", like=None, axis=1)
-
-
-def _reshape(site: Site, x: ir.Value, shape: tuple[int, ...], role: str) -> ir.Value:
-    """To this shape behind the batch axis, which stays as it is (0)."""
-    edit, stem = site.edit, layer_name(site.node)
-    target = edit.initializer(f"{stem}.{role}", np.array((0, *shape), np.int64))
-    return edit.node("Reshape", [x, target], f"{stem}/{role}", like=None)
 
 
 _CONV = frozenset(("Conv",))

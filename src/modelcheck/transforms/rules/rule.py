@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from modelcheck.model.static import Static
 from modelcheck.transforms.edit import Edit
-from modelcheck.transforms.graph import FLOATS, CannotChange, constant
+from modelcheck.transforms.graph import FLOATS, CannotChange, constant, layer_name
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,13 @@ class Site:
         if index >= len(self.node.inputs) or self.node.inputs[index] is None:
             return None
         return self.weight(index)
+
+    def reshaped(self, x: ir.Value, dims: Sequence[int | None], role: str) -> ir.Value:
+        """x with these dimensions: 0 for one that stays as it is, None for what is left."""
+        stem = layer_name(self.node)
+        target = np.array([-1 if d is None else d for d in dims], np.int64)
+        shape = self.edit.initializer(f"{stem}.{role}", target)
+        return self.edit.node("Reshape", [x, shape], f"{stem}/{role}", like=None)
 
     def ints(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(self.node.attributes.get_ints(name, ()) or default)
