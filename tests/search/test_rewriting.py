@@ -46,7 +46,7 @@ def searched(watch: Scripted, *, seconds: float = 60.0) -> Rewriting:
         model, [SAMPLE], cast(Stopwatch, cast(Any, watch)), Engine.NEW,
         time.monotonic() + seconds,
     )  # fmt: skip
-    for _ in found.run():
+    for _ in (*found.begin(), *found.improve()):
         pass
     return found
 

@@ -345,6 +345,25 @@ def test_branches_of_a_concat_are_rounded_once(quantizer):
     assert set(grids) == {"x.scale", f"{pooled}.scale"}
 
 
+def behind_a_convolution(cut: str, *bounds: float):
+    net = Net("n", 3, 8, 8)
+    given = [net.conv("x", 3, 8)]
+    for bound in bounds:
+        given.append(net.weight())
+        net.weights[given[-1]] = np.array(bound, np.float32)
+    return net.model(net.conv(net.op(cut, given), 8, 4), "n", 4, 8, 8)
+
+
+@pytest.mark.parametrize("bounds", [(), (0.0, 6.0)])
+def test_what_rounding_cuts_off_is_left_to_it(quantizer, runner: Runner, bounds):
+    original = behind_a_convolution("Clip" if bounds else "Relu", *bounds)
+    samples = [{"x": 0.2 * s["x"]} for s in images(0, 1, 3, 8, 8)]
+    quantized = quantizer(original, samples)
+    assert {"Relu", "Clip"}.isdisjoint(quantized.operators())
+    expected = runner.onnxruntime(original, samples[0])
+    assert worst_sqnr_db(expected, runner.onnxruntime(quantized.model, samples[0])) >= 30
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_relu_beside_signed_numbers_still_cuts_off(quantizer, runner: Runner, scheme):
     net = Net("n", 3, 6, 6)

@@ -46,6 +46,8 @@ RACE_ROUNDS, RACE_S = 40, 12.0
 # The part of the time for choosing; the gate needs what is left.
 _CHOOSING = 0.6
 _REWRITING = 0.6  # of that, where int8 is tried too
+_BEGINNING = 0.5  # of the time for rewrites, on all engines; then those go on that are near
+_FAR_BEHIND = 1.3  # times the latency of the fastest engine
 _WORTH_INT8 = 1.02
 # Beyond this part of the scale an exact form is wrong, however noisy the model; within, the gate
 # says by the model's noise floor.
@@ -127,31 +129,55 @@ class Choosing:
         choosing_s = _CHOOSING * self.plan.time_budget_s
         begin_s = time.monotonic()
         rewriting_s = choosing_s * (_REWRITING if lossy else 1.0)
-        engines = sorted(self.original, key=self.original.__getitem__)
-        found: dict[Engine, Rewriting] = {}
         done = 0
         yield StageStarted("looking for exact rewrites", None)
-        for number, engine in enumerate(engines, start=1):
-            found[engine] = Rewriting(
-                self._folded(), self.expected.arrays, self.watch, engine,
-                begin_s + rewriting_s * number / len(engines),
-            )  # fmt: skip
-            for _ in found[engine].run():
-                done += 1
-                yield Progressed(done)
-            self._add("exact rewrites", engine, (*self._base(), *found[engine].steps()))
-            if found[engine].out_of_time:
+        exact: dict[Engine, Rewriting] = {}
+        for _ in self._rewritings(exact, begin_s, rewriting_s):
+            done += 1
+            yield Progressed(done)
+        for engine, found in exact.items():
+            self._add("exact rewrites", engine, (*self._base(), *found.steps()))
+            if found.out_of_time:
                 self.notes.append(
                     f"{engine}: the time for rewrites was over; a larger --max-time tries more"
                 )
         if not lossy:
             return
         yield StageStarted("looking for layers to compute in int8", None)
-        for number, engine in enumerate(engines, start=1):
-            until_s = begin_s + rewriting_s + (choosing_s - rewriting_s) * number / len(engines)
-            for _ in self._integers(engine, found[engine], max(until_s, time.monotonic() + 5.0)):
+        fastest = next(iter(exact.values()))
+        for number, found in enumerate(exact.values(), start=1):
+            until_s = begin_s + rewriting_s + (choosing_s - rewriting_s) * number / len(exact)
+            for _ in self._integers(found, fastest, max(until_s, time.monotonic() + 5.0)):
                 done += 1
                 yield Progressed(done)
+
+    def _rewritings(
+        self, found: dict[Engine, Rewriting], begin_s: float, seconds: float
+    ) -> Iterator[str]:
+        """Fill `found` with the rewriting for each engine, the fastest first.
+
+        All engines begin; those that are not far behind then by then go on.
+        """
+        begun: list[Rewriting] = []
+        for engine in self.original:
+            share = _BEGINNING * (len(begun) + 1) / len(self.original)
+            begun.append(
+                Rewriting(self._folded(), self.expected.arrays, self.watch, engine,
+                          begin_s + seconds * share)
+            )  # fmt: skip
+            yield from begun[-1].begin()
+        times = self.watch.race(
+            {str(r.engine): Runner(r.net(), r.engine) for r in begun},
+            self.expected.arrays, rounds=RACE_ROUNDS, seconds=RACE_S / 2,
+        )  # fmt: skip
+        run = [(t.median_s, r) for r in begun if isinstance(t := times[str(r.engine)], Times)]
+        run.sort(key=lambda one: one[0])
+        found.update({r.engine: r for _, r in run})
+        near = [r for latency_s, r in run if latency_s < _FAR_BEHIND * run[0][0]]
+        for number, rewriting in enumerate(near, start=1):
+            share = _BEGINNING + (1 - _BEGINNING) * number / len(near)
+            rewriting.deadline_s, rewriting.out_of_time = begin_s + seconds * share, False
+            yield from rewriting.improve()
 
     def _base(self) -> tuple[Transform, ...]:
         fold = build("fold-batchnorm", {})
@@ -160,19 +186,23 @@ class Choosing:
     def _folded(self) -> Model:
         return chain(*self._base())(self.plan.model)
 
-    def _integers(self, engine: Engine, exact: Rewriting, until_s: float) -> Iterator[None]:
-        """Sets of layers in int8, the rest as the exact search has written it."""
+    def _integers(self, exact: Rewriting, rival: Rewriting, until_s: float) -> Iterator[None]:
+        """Sets of layers in int8, the rest as the exact search has written it.
+
+        What is not faster than the fastest exact form, `rival`, is no use.
+        """
+        engine, before = exact.engine, (*self._base(), *exact.prepared())
         scheme = "qdq" if engine is Engine.NEW else "qoperator"  # what each runs fast, and rightly
-        model = self._folded()
+        model = chain(*before)(self.plan.model)
         layers = weight_layers(model)
         forms = exact.forms()
 
         def steps(members: Sequence[str]) -> tuple[Transform, ...]:
             keep = [name for name in layers if name not in set(members)]
             rest = {layer: form for layer, form in forms.items() if layer in set(keep)}
-            return (*self._base(), quantizer(scheme, list(layers), keep), *steps_of(rest))
+            return (*before, quantizer(scheme, list(layers), keep), *steps_of(rest))
 
-        runners = {"": Runner(chain(*exact.steps())(model), engine)}
+        runners = {"": Runner(rival.net(), rival.engine)}
         tried = {}
         for name, members in sets_to_try(layers).items():
             tried[name] = members

@@ -16,13 +16,10 @@ from modelcheck.model import Model
 from modelcheck.model.static import Static
 from modelcheck.transforms.graph import constant, is_standard, layer_name
 from modelcheck.transforms.quantize_plan import only_user
+from modelcheck.transforms.rules.activation import activations_behind
 
 INPUT = "x"  # of a layer by itself
 _IMAGE_RANK = 4
-# What engines compute together with the layer before it.
-_FUSED = frozenset((
-    "Relu", "LeakyRelu", "Clip", "Sigmoid", "HardSigmoid", "HardSwish", "Tanh", "Elu", "PRelu",
-))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,17 +107,12 @@ def _has_weight(node: ir.Node) -> bool:
 def _with_what_is_fused(node: ir.Node) -> list[ir.Node]:
     """A layer, the bias that is added to a product, and the activation behind it."""
     found = [node]
-    while (after := only_user(found[-1].outputs[0])) is not None:
-        adds = is_standard(after, "Add") and found[-1].op_type == "MatMul"
-        if not adds and not is_standard(after, *_FUSED):
-            break
-        others = [v for v in after.inputs if v is not None and v is not found[-1].outputs[0]]
-        if not all(constant(v) is not None for v in others):
-            break
-        found.append(after)
-        if not adds:
-            break
-    return found
+    after = only_user(node.outputs[0])
+    if node.op_type == "MatMul" and after is not None and is_standard(after, "Add"):
+        others = [v for v in after.inputs if v is not None and v is not node.outputs[0]]
+        if all(constant(v) is not None for v in others):
+            found.append(after)
+    return [*found, *activations_behind(found[-1].outputs[0])]
 
 
 def _described(static: Static, nodes: list[ir.Node]) -> str | None:

@@ -1,10 +1,11 @@
-"""Which layers to write anew on one engine: each layer by itself first, then within the net.
+"""How to write a net anew for one engine: as a whole, and layer by layer.
 
 A layer by itself says which forms are worth a try; what it costs beside others differs (engines
 keep tensors in layouts of their own), so only races of whole nets decide:
 
-    1. every kind of layer, in every form that a rule gives it, in one race
-    2. nets with the forms that were faster there; then, kind by kind, the other choice, and what
+    1. rules that write a whole net anew, one after the other: what is faster stays
+    2. every kind of layer, in every form that a rule gives it, in one race
+    3. the net with the forms that were faster there; then, kind by kind, the other choice, and what
        makes the net provably faster stays. Until nothing does, or the time is over.
 """
 
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from modelcheck.model import Model
 from modelcheck.searching.layers import Kind, kinds
@@ -21,10 +23,13 @@ from modelcheck.targets import Engine
 from modelcheck.transforms import Transform, build, chain
 from modelcheck.transforms.rewrite import RULES
 
+# What is tried on a whole net, before its layers are looked at and after they are chosen.
+WHOLE = ("convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns")
+AFTERWARDS = ("activation-apart",)
 # What writes a layer as another operator. None is the layer as it stands.
 FORMS = (
     "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
-    "gemm-as-matmul", "matmul-as-gemm",
+    "activation-apart", "gemm-as-matmul", "matmul-as-gemm",
 )  # fmt: skip
 Assignment = Mapping[str, str]  # kind -> rule; kinds that are not there stay as they are
 Change = tuple[str, str | None]
@@ -52,26 +57,56 @@ class LayerCost:
 
 @dataclass
 class Rewriting:
-    """The search on one engine. Iterate `run()` for progress; `chosen` is the best at any time."""
+    """The search on one engine: `begin`, then `improve`. What is chosen is the best at any time.
+
+    Both yield what was done, in words. `whole` and `afterwards` are rules for the whole net, before
+    and after those for layers.
+    """
 
     model: Model
     samples: Sequence[Arrays]
     watch: Stopwatch
     engine: Engine
     deadline_s: float  # of time.monotonic()
+    whole: tuple[str, ...] = ()
     costs: list[LayerCost] = field(default_factory=list)
     chosen: Assignment = field(default_factory=dict)
+    afterwards: tuple[str, ...] = ()
     out_of_time: bool = False
 
-    def run(self) -> Iterator[str]:
-        """Yields what was done, in words."""
+    def begin(self) -> Iterator[str]:
+        """The rules for the whole net, and every layer in the form that is faster by itself."""
+        for rule in WHOLE:
+            if self._try(replace(self, whole=(*self.whole, rule))):
+                yield rule
         yield from self._look_at_layers()
         yield from self._start()
-        yield from self._improve()
+        for rule in AFTERWARDS:
+            if self._try(replace(self, afterwards=(*self.afterwards, rule))):
+                yield rule
+
+    def improve(self) -> Iterator[str]:
+        """Change kind after kind, for as long as any change makes the net faster."""
+        taken = True
+        while taken:
+            taken = False
+            changes = self._changes()
+            for i in range(0, len(changes), _AT_A_TIME):
+                if self._late():
+                    return
+                batch = changes[i : i + _AT_A_TIME]
+                if self._accept([self._changed(change) for change in batch]):
+                    taken = True
+                yield f"{len(self.chosen)} kinds of layers written anew"
+
+    def prepared(self) -> tuple[Transform, ...]:
+        """The steps before those for layers."""
+        return tuple(_rewrite(rule) for rule in self.whole)
 
     def steps(self, assignment: Assignment | None = None) -> tuple[Transform, ...]:
-        """The steps that write the layers so."""
-        return steps_of(self.forms(assignment))
+        """The steps that write the net so."""
+        after = tuple(_rewrite(rule) for rule in self.afterwards)
+        return (*self.prepared(), *steps_of(self.forms(assignment)), *after)
 
     def forms(self, assignment: Assignment | None = None) -> dict[str, str]:
         """Layer by layer, the rule that writes it anew."""
@@ -83,10 +118,32 @@ class Rewriting:
             for layer in cost.kind.layers
         }
 
+    def net(self, assignment: Assignment | None = None) -> Model:
+        """The model as the steps write it."""
+        return chain(*self.steps(assignment))(self.model)
+
+    def _try(self, other: Self) -> bool:
+        """Take another's rules for the whole net if they make it faster; whether they change it."""
+        now, then = self.net(), other.net()
+        if self._late() or then == now:
+            return False
+        found = self.watch.race(
+            {"now": Runner(now, self.engine), "then": Runner(then, self.engine)},
+            self.samples, rounds=_NET_ROUNDS, seconds=_NET_S,
+        )  # fmt: skip
+        before, after = found["now"], found["then"]
+        if (
+            isinstance(before, Times)
+            and isinstance(after, Times)
+            and _pays(after.gain_over(before))
+        ):
+            self.whole, self.afterwards = other.whole, other.afterwards
+        return True
+
     def _look_at_layers(self) -> Iterator[str]:
         operators = frozenset[str]().union(*(RULES[form].operators for form in FORMS))
         shapes = {name: array.shape for name, array in self.samples[0].items()}
-        for kind in kinds(self.model, operators, shapes):
+        for kind in kinds(chain(*self.prepared())(self.model), operators, shapes):
             changed = {
                 form: model
                 for form in FORMS
@@ -115,20 +172,6 @@ class Rewriting:
         if best and not self._late():
             self._accept([best])
             yield "the fastest form of every layer"
-
-    def _improve(self) -> Iterator[str]:
-        """Change kind after kind, for as long as any change makes the net faster."""
-        taken = True
-        while taken:
-            taken = False
-            changes = self._changes()
-            for i in range(0, len(changes), _AT_A_TIME):
-                if self._late():
-                    return
-                batch = changes[i : i + _AT_A_TIME]
-                if self._accept([self._changed(change) for change in batch]):
-                    taken = True
-                yield f"{len(self.chosen)} kinds of layers written anew"
 
     def _changes(self) -> list[Change]:
         """In the order of what they promise by themselves."""
@@ -172,8 +215,7 @@ class Rewriting:
 
     def _gains(self, rivals: Sequence[Assignment]) -> dict[int, Gain]:
         """How much faster each net is than the chosen one, of those that run."""
-        nets = {"": self._net(self.chosen)}
-        nets |= {str(i): self._net(rival) for i, rival in enumerate(rivals)}
+        nets = {"": self.net()} | {str(i): self.net(rival) for i, rival in enumerate(rivals)}
         found = self.watch.race(
             {key: Runner(net, self.engine) for key, net in nets.items()},
             self.samples, rounds=_NET_ROUNDS, seconds=_NET_S,
@@ -182,9 +224,6 @@ class Rewriting:
         if not isinstance(chosen, Times):
             return {}
         return {int(i): t.gain_over(chosen) for i, t in found.items() if isinstance(t, Times)}
-
-    def _net(self, assignment: Assignment) -> Model:
-        return chain(*self.steps(assignment))(self.model)
 
     def _late(self) -> bool:
         self.out_of_time = self.out_of_time or time.monotonic() > self.deadline_s

@@ -21,6 +21,13 @@ class Grid:
     scale: np.float32
     zero_point: np.int8 | np.uint8
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest number that it holds."""
+        info = np.iinfo(self.zero_point.dtype)
+        low, high = (float(self.scale) * (q - int(self.zero_point)) for q in (info.min, info.max))
+        return low, high
+
 
 def is_usable(seen: Range) -> bool:
     """Whether a grid can span the range: finite ends, a finite distance apart."""

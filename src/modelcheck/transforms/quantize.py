@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -73,10 +74,11 @@ def quantize(
     q_w = clip(round(w / s_w), -127, 127),   s_w = max|w| / 127       one for an output channel
     y = s_x · s_w · (sum (q_x - z_x) · q_w + q_b),   q_b = round(b / (s_x · s_w))   int32
     w: (out, in/group, ...); s_w, b: (out,); min and max over all calibration samples
-    Inputs of layers are rounded, and their results (after Relu or Clip) where another layer
-    comes later. BatchNormalization and constant Adds are folded in; Gemm becomes MatMul and Add;
-    the opset becomes 13 where scales for channels need it. Left alone, besides what `spare` and
-    `exclude` name: weights that are computed or on the left, ranges that are not finite.
+    Inputs of layers are rounded, and their results (after Relu or Clip, left out of 'qdq' where
+    rounding cuts off the same) where another layer comes later. BatchNormalization and constant
+    Adds are folded in; Gemm becomes MatMul and Add; the opset becomes 13 where scales for channels
+    need it. Left alone, besides what `spare` and `exclude` name: weights that are computed or on
+    the left, ranges that are not finite.
     Claim: lossy.
     """
     choices = _Choices(
@@ -137,7 +139,8 @@ def _quantized(model: Model, context: Context, choices: _Choices) -> Model:
         return model
     sources = dict.fromkeys(chosen.grids.values())
     grids = {value: grid(ranges[str(value.name)], choices.activation) for value in sources}
-    writer = Writer(edit, chosen, grids, per_channel=choices.per_channel, spare=choices.spare)
+    writer = Writer(edit, chosen, grids, per_channel=choices.per_channel, spare=choices.spare,
+                    fusing=_fusing(edit, chosen.layers, choices))  # fmt: skip
     (write_qoperator if choices.integer else write_qdq)(writer)
     return edit.done()
 
@@ -187,6 +190,15 @@ def _spared(edit: Edit, layers: list[Layer], context: Context, choices: _Choices
         else:
             context.leave(layer.name, reason)
     return kept
+
+
+def _fusing(edit: Edit, layers: Sequence[Layer], choices: _Choices) -> frozenset[Layer]:
+    """Those that an engine computes rightly in integers, however little stands behind them."""
+    static = Static(edit.graph, edit.opset)
+    return frozenset(
+        layer for layer in layers
+        if not choices.spare or fault(layer, static, integer=True) is None
+    )  # fmt: skip
 
 
 def _usable(chosen: Plan, ranges: dict[str, Range], context: Context) -> list[Layer]:

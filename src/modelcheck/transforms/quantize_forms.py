@@ -11,7 +11,9 @@ import onnx_ir as ir
 from modelcheck.transforms.calibration import Grid, int8_weight
 from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.graph import constant, is_standard, layer_name
-from modelcheck.transforms.quantize_plan import Layer, Plan, kernel_of
+from modelcheck.transforms.quantize_plan import Layer, Plan, bounds_of, kernel_of, only_user
+
+_ROUNDED_UP = 1 + 1e-6  # the end of a grid is its step, a float32, times a number of steps
 
 
 @dataclass
@@ -19,7 +21,8 @@ class Writer:
     """The constants of a plan's layers, written into an edit once each.
 
     `grids` gives the grid of each calibrated tensor of the plan. `spare`: avoid what OpenCV 5.0's
-    new engine computes wrongly.
+    new engine computes wrongly. `fusing`: layers that it computes rightly with nothing between them
+    and the rounding of their results.
     """
 
     edit: Edit
@@ -27,6 +30,7 @@ class Writer:
     grids: Mapping[ir.Value, Grid]
     per_channel: bool
     spare: bool
+    fusing: frozenset[Layer] = frozenset()
     _steps: dict[ir.Value, tuple[ir.Value, ir.Value]] = field(default_factory=dict)
     _stored: dict[tuple[object, ...], list[ir.Value]] = field(default_factory=dict)
 
@@ -88,7 +92,9 @@ class Writer:
 def write_qdq(writer: Writer) -> None:
     """A QuantizeLinear and DequantizeLinear around each layer, which itself stays as it is.
 
-    x -> Q -> DQ -> layer -> activation -> Q -> DQ, weights and bias behind a DQ alone.
+    x -> Q -> DQ -> layer -> activation -> Q -> DQ, weights and bias behind a DQ alone. Where the
+    rounding cuts off what the activation would, that is left out: OpenCV 5.0's new engine computes
+    in integers only without it.
     """
     edit, plan = writer.edit, writer.plan
     for layer in plan.layers:
@@ -101,6 +107,22 @@ def write_qdq(writer: Writer) -> None:
         _round_for_readers(writer, value, [quantized, *steps])
         if plan.round_last and value in plan.results and value.is_graph_output():
             _deliver(edit, value, _dequantized(edit, [quantized, *steps], value))
+    for layer in plan.layers:
+        if layer in writer.fusing and layer.activation is not None:
+            _leave_to_rounding(writer, layer.activation)
+
+
+def _leave_to_rounding(writer: Writer, activation: ir.Node) -> None:
+    """Q(f(x)) = Q(x) for an f that only cuts off what lies beyond the ends of Q's grid."""
+    result, (low, high) = activation.outputs[0], bounds_of(activation) or (0.0, 0.0)
+    source = writer.plan.grids.get(result)
+    alone = only_user(result)
+    if source is None or alone is None or alone.op_type != "QuantizeLinear":
+        return
+    least, most = writer.grids[source].ends
+    if least >= low and most <= high * _ROUNDED_UP and activation.inputs[0] is not None:
+        writer.edit.set_input(alone, 0, activation.inputs[0])
+        writer.edit.remove_unused(activation)
 
 
 def write_qoperator(writer: Writer) -> None:

@@ -186,18 +186,26 @@ def _adds_a_vector(node: ir.Node) -> bool:
 
 def _is_fused(node: ir.Node) -> bool:
     """Whether the node cuts off what an int8 grid that ends at its bounds cuts off as well."""
+    bounds = bounds_of(node)
+    return bounds is not None and bounds[0] <= 0 <= bounds[1]
+
+
+def bounds_of(node: ir.Node) -> tuple[float, float] | None:
+    """Between which numbers a Relu or Clip leaves what it is given; None for anything else."""
     if not is_standard(node, *_FUSED):
-        return False
+        return None
     low, high = -math.inf, math.inf
+    if node.op_type == "Relu":
+        return 0.0, high
     for index, value in enumerate(node.inputs[1:]):
         bound = constant(value)
         if value is not None and bound is None:
-            return False
+            return None
         if bound is not None and index == 0:
             low = bound.numpy().item()
         elif bound is not None:
             high = bound.numpy().item()
-    return low <= 0 <= high
+    return low, high
 
 
 def upstream(values: Iterable[ir.Value]) -> set[ir.Value]:

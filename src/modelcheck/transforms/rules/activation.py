@@ -49,8 +49,10 @@ def _apart(site: Site) -> bool:
     behind = activations_behind(y)
     if not behind:
         return False
-    rank = site.weight(1).ndim
-    apart = site.reshaped(y, (0,) * rank, "apart")
+    dims = site.static.dims(y) or (None,) * site.weight(1).ndim
+    # Numbers where they are known: see the rule explicit-shapes. 0 is a size as it is.
+    same = dims if dims.count(None) <= 1 else [d or 0 for d in dims]
+    apart = site.reshaped(y, same, "apart")
     apart.type, apart.shape = y.type, y.shape
     for node in behind:
         for index, value in enumerate(node.inputs):
