@@ -30,6 +30,7 @@ _HOMES = {
         "Transform",
         "build",
         "chain",
+        "equalize",
         "fold_batchnorm",
         "fp16",
         "identity",
@@ -63,6 +64,7 @@ __all__ = [
     "apply_steps",
     "build",
     "chain",
+    "equalize",
     "fold_batchnorm",
     "fp16",
     "identity",
@@ -104,6 +106,7 @@ if TYPE_CHECKING:
     from modelcheck.searching import Searched, SearchPlan, search
     from modelcheck.targets import Target
     from modelcheck.transforms import Claim, Context, Transform, build, chain, identity
+    from modelcheck.transforms.equalize import equalize
     from modelcheck.transforms.fold_batchnorm import fold_batchnorm
     from modelcheck.transforms.fp16 import fp16
     from modelcheck.transforms.prune_weights import prune_weights

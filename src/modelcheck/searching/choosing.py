@@ -25,15 +25,18 @@ from modelcheck.judge.limits import (
 from modelcheck.model import Model
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference, ReferenceActivations, open_reference
+from modelcheck.searching.climbing import Climb
 from modelcheck.searching.integers import (
+    Members,
     RememberedRanges,
     Sensitivity,
     quantizer,
     sets_to_try,
+    toggled,
     weight_layers,
 )
 from modelcheck.searching.plan import Contender, SearchPlan
-from modelcheck.searching.rewriting import Rewriting, steps_of
+from modelcheck.searching.rewriting import NET_ROUNDS, NET_S, Rewriting, steps_of
 from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine, Target
 from modelcheck.targets.pool import PoolRun
@@ -49,6 +52,7 @@ _REWRITING = 0.6  # of that, where int8 is tried too
 _BEGINNING = 0.5  # of the time for rewrites, on all engines; then those go on that are near
 _FAR_BEHIND = 1.3  # times the latency of the fastest engine
 _WORTH_INT8 = 1.02
+_HOPELESS = 0.7  # times as fast as the fastest exact form, before layers are looked at one by one
 # Beyond this part of the scale an exact form is wrong, however noisy the model; within, the gate
 # says by the model's noise floor.
 _SURELY_NO_ROUNDING = 1e-3
@@ -191,42 +195,59 @@ class Choosing:
 
         What is not faster than the fastest exact form, `rival`, is no use.
         """
-        engine, before = exact.engine, (*self._base(), *exact.prepared())
+        engine = exact.engine
+        before = (*self._base(), *exact.prepared(), build("equalize", {}))
         scheme = "qdq" if engine is Engine.NEW else "qoperator"  # what each runs fast, and rightly
-        model = chain(*before)(self.plan.model)
+        model = self.made(before)
         layers = weight_layers(model)
         forms = exact.forms()
 
-        def steps(members: Sequence[str]) -> tuple[Transform, ...]:
-            keep = [name for name in layers if name not in set(members)]
+        def after(members: Members) -> tuple[Transform, ...]:
+            keep = [name for name in layers if name not in members]
             rest = {layer: form for layer, form in forms.items() if layer in set(keep)}
-            return (*before, quantizer(scheme, list(layers), keep), *steps_of(rest))
+            return (quantizer(scheme, list(layers), keep), *steps_of(rest))
 
-        runners = {"": Runner(rival.net(), rival.engine)}
-        tried = {}
-        for name, members in sets_to_try(layers).items():
-            tried[name] = members
-            runners[name] = Runner(self.made(steps(members)), engine)
-            yield
-        times = self.watch.race(runners, self.expected.arrays, rounds=25, seconds=6.0)
-        floats = times.pop("")
-        if isinstance(floats, NotRun):
+        def steps(members: Members) -> tuple[Transform, ...]:
+            return (*before, *after(members))
+
+        def net(members: Members) -> Runner:
+            return Runner(chain(*after(members))(model, self.context), engine)
+
+        floats = Runner(rival.net(), rival.engine)
+
+        def gains(now: Members | None, rivals: Sequence[Members]) -> dict[int, Gain]:
+            """Over a set, or over the fastest exact form."""
+            runners = {"": floats if now is None else net(now)}
+            runners |= {str(i): net(rival) for i, rival in enumerate(rivals)}
+            times = self.watch.race(runners, self.expected.arrays, rounds=NET_ROUNDS, seconds=NET_S)
+            slow = times.pop("")
+            if not isinstance(slow, Times):
+                return {}
+            return {int(i): t.gain_over(slow) for i, t in times.items() if isinstance(t, Times)}
+
+        named = sets_to_try(layers)
+        first = gains(None, list(named.values()))
+        yield
+        if not first or max(gain.ratio for gain in first.values()) < _HOPELESS:
             return
-        gains = {n: t.gain_over(floats) for n, t in times.items() if isinstance(t, Times)}
-        paying = sorted((n for n, g in gains.items() if g.ratio > _WORTH_INT8),
-                        key=lambda n: -gains[n].ratio)  # fmt: skip
-        for name in paying[:2]:
-            if self._add(name, engine, steps(tried[name])).holds:
-                return
-            if time.monotonic() < until_s:
-                yield from self._spare(name, engine, tried[name], steps, scheme, model)
+        name, members = list(named.items())[max(first, key=lambda i: first[i].ratio)]
+        climb = Climb(members, toggled, gains, lambda: time.monotonic() > until_s)
+        for _ in climb.run(lambda now: exact.by_cost(layers)):
+            yield
+        if climb.state != members:
+            name = f"int8 in {units.plural(len(climb.state), 'layer')}"
+        over = gains(None, [climb.state]).get(0)
+        if over is None or over.ratio < _WORTH_INT8:
+            return
+        if not self._add(name, engine, steps(climb.state)).holds:
+            yield from self._spare(name, engine, sorted(climb.state), steps, scheme, model)
 
     def _spare(
         self,
         name: str,
         engine: Engine,
         members: Sequence[str],
-        steps: Callable[[Sequence[str]], tuple[Transform, ...]],
+        steps: Callable[[Members], tuple[Transform, ...]],
         scheme: str,
         model: Model,
     ) -> Iterator[None]:
@@ -244,7 +265,7 @@ class Choosing:
             spared = set(costly[:middle])
             trial = self._contender(
                 f"{name}, {units.plural(middle, 'layer')} in float", engine,
-                steps([m for m in members if m not in spared]),
+                steps(frozenset(members) - spared),
             )  # fmt: skip
             yield
             if trial.holds:

@@ -1,7 +1,8 @@
 """int8 where it pays and holds: which layers, found on the choosing samples.
 
 1. some sets of layers (all of them, only wide kernels, only 1x1) are written in int8 and raced
-2. of a set that is faster, the layers that cost the most stay in float, until the limits hold
+2. from the fastest on, kind after kind of layer goes into the set or out of it
+3. of a set that is faster, the layers that cost the most stay in float, until the limits hold
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from modelcheck.reference.activations import Range
 from modelcheck.transforms import Activations, Context, Transform, build
 from modelcheck.transforms.graph import constant, is_standard, layer_name
 
+Members = frozenset[str]  # layers in int8, by name
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LOOKED_AT = 4  # samples that tell which layer costs how much
 _KEY = "sensitivity"
@@ -68,16 +70,23 @@ def weight_layers(model: Model) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def sets_to_try(layers: Mapping[str, tuple[int, ...]]) -> dict[str, list[str]]:
+def toggled(members: Members, groups: Sequence[Members]) -> Members:
+    """The set with groups of layers in it that were not, and without those that were."""
+    for group in groups:
+        members = members - group if group <= members else members | group
+    return members
+
+
+def sets_to_try(layers: Mapping[str, tuple[int, ...]]) -> dict[str, Members]:
     """Sets of layers by a name; those that are empty, or like another one, are left out."""
     wide = [n for n, shape in layers.items() if max(shape[2:], default=1) > 1 and shape[1] > 1]
     dense = [n for n, shape in layers.items() if max(shape[2:], default=1) == 1]
     deep = [n for n, shape in layers.items() if len(shape) < 3 or shape[1] > 1]
-    found: dict[str, list[str]] = {}
+    found: dict[str, Members] = {}
     named = {"int8": list(layers), "int8 but depthwise": deep, "int8 k×k": wide, "int8 1×1": dense}
     for name, members in named.items():
-        if members and members not in found.values():
-            found[name] = members
+        if members and frozenset(members) not in found.values():
+            found[name] = frozenset(members)
     return found
 
 

@@ -12,11 +12,12 @@ keep tensors in layouts of their own), so only races of whole nets decide:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 from modelcheck.model import Model
+from modelcheck.searching.climbing import Climb, pays
 from modelcheck.searching.layers import Kind, kinds
 from modelcheck.searching.stopwatch import Arrays, Gain, Runner, Stopwatch, Times
 from modelcheck.targets import Engine
@@ -35,10 +36,8 @@ Assignment = Mapping[str, str]  # kind -> rule; kinds that are not there stay as
 Change = tuple[str, str | None]
 
 _ALONE_ROUNDS, _ALONE_S = 15, 0.4
-_NET_ROUNDS, _NET_S = 15, 4.0
-_AT_A_TIME = 6  # changes of a net that race beside it
+NET_ROUNDS, NET_S = 15, 4.0
 _WORTH_A_TRY = 0.9  # what takes at most 1/0.9 of the time by itself may pay within the net
-_WORTH_KEEPING = 1.003
 
 
 @dataclass(frozen=True)
@@ -87,17 +86,10 @@ class Rewriting:
 
     def improve(self) -> Iterator[str]:
         """Change kind after kind, for as long as any change makes the net faster."""
-        taken = True
-        while taken:
-            taken = False
-            changes = self._changes()
-            for i in range(0, len(changes), _AT_A_TIME):
-                if self._late():
-                    return
-                batch = changes[i : i + _AT_A_TIME]
-                if self._accept([self._changed(change) for change in batch]):
-                    taken = True
-                yield f"{len(self.chosen)} kinds of layers written anew"
+        climb = Climb(self.chosen, _with, self._gains, self._late)
+        for chosen in climb.run(self._changes):
+            self.chosen = chosen
+            yield f"{len(self.chosen)} kinds of layers written anew"
 
     def prepared(self) -> tuple[Transform, ...]:
         """The steps before those for layers."""
@@ -118,6 +110,15 @@ class Rewriting:
             for layer in cost.kind.layers
         }
 
+    def by_cost(self, layers: Iterable[str]) -> list[frozenset[str]]:
+        """These layers in groups that cost the same, the dearest first; of unknown cost, alone."""
+        wanted = set(layers)
+        dearest = sorted(self.costs, key=lambda c: -c.as_it_is.median_s * len(c.kind.layers))
+        groups = [frozenset(cost.kind.layers) & wanted for cost in dearest]
+        known = frozenset[str]().union(*groups)
+        return [group for group in groups if group] + [frozenset((n,)) for n in layers
+                                                       if n not in known]  # fmt: skip
+
     def net(self, assignment: Assignment | None = None) -> Model:
         """The model as the steps write it."""
         return chain(*self.steps(assignment))(self.model)
@@ -129,14 +130,10 @@ class Rewriting:
             return False
         found = self.watch.race(
             {"now": Runner(now, self.engine), "then": Runner(then, self.engine)},
-            self.samples, rounds=_NET_ROUNDS, seconds=_NET_S,
+            self.samples, rounds=NET_ROUNDS, seconds=NET_S,
         )  # fmt: skip
         before, after = found["now"], found["then"]
-        if (
-            isinstance(before, Times)
-            and isinstance(after, Times)
-            and _pays(after.gain_over(before))
-        ):
+        if isinstance(before, Times) and isinstance(after, Times) and pays(after.gain_over(before)):
             self.whole, self.afterwards = other.whole, other.afterwards
         return True
 
@@ -170,14 +167,15 @@ class Rewriting:
         """The net with everything that was faster by itself, beside the net as it is."""
         best = {cost.kind.digest: form for cost in self.costs if (form := _best_form(cost))}
         if best and not self._late():
-            self._accept([best])
+            gain = self._gains(self.chosen, [best]).get(0)
+            self.chosen = best if gain is not None and pays(gain) else self.chosen
             yield "the fastest form of every layer"
 
-    def _changes(self) -> list[Change]:
+    def _changes(self, chosen: Assignment) -> list[Change]:
         """In the order of what they promise by themselves."""
         promised: dict[Change, float] = {}
         for cost in self.costs:
-            digest, now = cost.kind.digest, self.chosen.get(cost.kind.digest)
+            digest, now = cost.kind.digest, chosen.get(cost.kind.digest)
             here = 0.0 if now is None else cost.saved_s(now)
             if now is not None:
                 promised[digest, None] = -here
@@ -186,44 +184,17 @@ class Rewriting:
                     promised[digest, form] = cost.saved_s(form) - here
         return sorted(promised, key=lambda change: -promised[change])
 
-    def _changed(self, *changes: Change) -> Assignment:
-        merged = {**self.chosen, **dict(changes)}
-        return {kind: form for kind, form in merged.items() if form is not None}
-
-    def _accept(self, rivals: Sequence[Assignment]) -> bool:
-        """Race nets beside the chosen one: what all that pay make together, or the best of them."""
-        gains = self._gains(rivals)
-        better = sorted((i for i, g in gains.items() if _pays(g)), key=lambda i: -gains[i].ratio)
-        if not better:
-            return False
-        best = rivals[better[0]]
-        if len(better) > 1:
-            together = self._changed(*(c for i in better for c in self._differences(rivals[i])))
-            again = self._gains([best, together])
-            better = [i for i, g in again.items() if _pays(g)]
-            if not better:
-                return False
-            best = [best, together][max(better, key=lambda i: again[i].ratio)]
-        self.chosen = best
-        return True
-
-    def _differences(self, other: Assignment) -> Iterator[Change]:
-        """What makes another assignment of the chosen one."""
-        for kind in {*self.chosen, *other}:
-            if self.chosen.get(kind) != other.get(kind):
-                yield kind, other.get(kind)
-
-    def _gains(self, rivals: Sequence[Assignment]) -> dict[int, Gain]:
+    def _gains(self, chosen: Assignment, rivals: Sequence[Assignment]) -> dict[int, Gain]:
         """How much faster each net is than the chosen one, of those that run."""
-        nets = {"": self.net()} | {str(i): self.net(rival) for i, rival in enumerate(rivals)}
+        nets = {"": self.net(chosen)} | {str(i): self.net(r) for i, r in enumerate(rivals)}
         found = self.watch.race(
             {key: Runner(net, self.engine) for key, net in nets.items()},
-            self.samples, rounds=_NET_ROUNDS, seconds=_NET_S,
+            self.samples, rounds=NET_ROUNDS, seconds=NET_S,
         )  # fmt: skip
-        chosen = found.pop("")
-        if not isinstance(chosen, Times):
+        now = found.pop("")
+        if not isinstance(now, Times):
             return {}
-        return {int(i): t.gain_over(chosen) for i, t in found.items() if isinstance(t, Times)}
+        return {int(i): t.gain_over(now) for i, t in found.items() if isinstance(t, Times)}
 
     def _late(self) -> bool:
         self.out_of_time = self.out_of_time or time.monotonic() > self.deadline_s
@@ -233,11 +204,12 @@ class Rewriting:
 def _best_form(cost: LayerCost) -> str | None:
     """The form that is faster by itself, if one is."""
     best = max(cost.forms, key=cost.saved_s)
-    return best if _pays(cost.forms[best].gain_over(cost.as_it_is)) else None
+    return best if pays(cost.forms[best].gain_over(cost.as_it_is)) else None
 
 
-def _pays(gain: Gain) -> bool:
-    return gain.surely_above > 1.0 and gain.ratio > _WORTH_KEEPING
+def _with(chosen: Assignment, changes: Sequence[Change]) -> Assignment:
+    merged = {**chosen, **dict(changes)}
+    return {kind: form for kind, form in merged.items() if form is not None}
 
 
 def steps_of(forms: Mapping[str, str]) -> tuple[Transform, ...]:

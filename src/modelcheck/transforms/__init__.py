@@ -11,6 +11,7 @@ from modelcheck.transforms.base import (
 )
 from modelcheck.transforms.catalogue import CATALOGUE, Description, Row, build, describe
 from modelcheck.transforms.diff import Change, diff
+from modelcheck.transforms.equalize import equalize
 from modelcheck.transforms.fold_batchnorm import fold_batchnorm
 from modelcheck.transforms.fp16 import fp16
 from modelcheck.transforms.options import Option
@@ -35,6 +36,7 @@ __all__ = [
     "chain",
     "describe",
     "diff",
+    "equalize",
     "fold_batchnorm",
     "fp16",
     "identity",

@@ -13,6 +13,7 @@ from typing import Any
 
 from modelcheck.errors import UsageError, did_you_mean, printable
 from modelcheck.transforms.base import Claim, Transform
+from modelcheck.transforms.equalize import equalize
 from modelcheck.transforms.fold_batchnorm import fold_batchnorm
 from modelcheck.transforms.fp16 import fp16
 from modelcheck.transforms.options import Option, option_table, transform_name
@@ -75,7 +76,18 @@ _ROWS = (
             {"rules": ["conv1x1-as-gemm", "conv-as-gemm"]},
             {"rules": ["gemm-as-matmul"]},
             {"rules": ["matmul-as-gemm"]},
+            {"rules": ["convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns"]},
+            {"rules": ["activation-apart"]},
+            {"rules": ["convtranspose-as-conv", "conv1x1-as-matmul", "conv-as-matmul"]},
         ),
+    ),
+    Row(
+        equalize,
+        Claim.EXACT,
+        source="M. Nagel et al., Data-Free Quantization Through Weight Equalization, ICCV 2019; "
+        "G. Xiao et al., SmoothQuant, ICML 2023",
+        idempotent=False,  # what was rounded to a power of two may be rounded once more
+        examples=({}, {"balance": 0.0}, {"balance": 1.0}),
     ),
     Row(
         sparsify,

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from modelcheck.model import Model
-from modelcheck.transforms.graph import is_standard
+from modelcheck.transforms.graph import is_standard, layer_name
 
 
 class Edit:
@@ -78,6 +78,14 @@ class Edit:
         value.type = ir.TensorType(tensor.dtype)
         value.shape = ir.Shape(tensor.shape.numpy())
         self._changed = True
+
+    def own_constant(self, node: ir.Node, index: int, array: np.ndarray, role: str) -> None:
+        """Give a node a constant of its own at an input: others may share what stood there."""
+        old = node.inputs[index] if index < len(node.inputs) else None
+        if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
+            self.replace_constant(old, array)
+            return
+        self.set_input(node, index, self.initializer(f"{layer_name(node)}.{role}", array))
 
     def set_input(self, node: ir.Node, index: int, value: ir.Value) -> None:
         """Feed `value` to a node, whose inputs grow where they are fewer."""

@@ -80,9 +80,9 @@ def fold(edit: Edit, batchnorm: ir.Node) -> None:
         bias = bias * _number(node, "beta", 1.0)
     new_bias = _rounded((bias + addend) * scale + shift, dtype)
     # Nothing has been changed so far: from here on nothing can fail.
-    _own_constant(edit, node, slot.index, new_weight, "weight")
+    edit.own_constant(node, slot.index, new_weight, "weight")
     if node.op_type != "MatMul":
-        _own_constant(edit, node, 2, new_bias, "bias")
+        edit.own_constant(node, 2, new_bias, "bias")
         if node.op_type == "Gemm":
             node.attributes["beta"] = ir.AttrFloat32("beta", 1.0)
         if before.add is not None:
@@ -90,7 +90,7 @@ def fold(edit: Edit, batchnorm: ir.Node) -> None:
         edit.remove(batchnorm, heir=node.outputs[0])
     elif before.add is not None:
         index = [v is before.addend for v in before.add.inputs].index(True)
-        _own_constant(edit, before.add, index, new_bias, "bias")
+        edit.own_constant(before.add, index, new_bias, "bias")
         edit.remove(batchnorm, heir=before.add.outputs[0])
     else:
         stem = layer_name(node)
@@ -219,15 +219,6 @@ def _rounded(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if not np.isfinite(rounded).all():
         raise CannotChange(f"the folded weight does not fit {dtype.name}")
     return rounded
-
-
-def _own_constant(edit: Edit, node: ir.Node, index: int, array: np.ndarray, role: str) -> None:
-    """Give this node a constant of its own at an input: others may share what stood there."""
-    old = node.inputs[index] if index < len(node.inputs) else None
-    if old is not None and len(old.uses()) == 1 and not old.is_graph_output():
-        edit.replace_constant(old, array)
-        return
-    edit.set_input(node, index, edit.initializer(f"{layer_name(node)}.{role}", array))
 
 
 def _number(node: ir.Node, name: str, default: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -112,7 +112,12 @@ def rewrite(
         report_hidden(edit.model, operators, context)
         names = [layer_name(node) for node in edit.graph if is_standard(node, *operators)]
         unwanted = matching(exclude, names)
-        wanted = (matching(only, names) if only else frozenset(names)) - unwanted
+        named = matching(only, names) if only else None
+
+        def wanted(name: str) -> bool:
+            """What rules have written is wanted too, unless layers are named."""
+            return name not in unwanted and (named is None or name in named)
+
         for name in names:
             if name in unwanted:
                 context.leave(name, "excluded")
@@ -122,6 +127,7 @@ def rewrite(
             found = [_apply_rule(rule, edit, wanted, left) for rule in chosen]
             if not any(found):
                 break
+            edit.graph.sort()  # shapes follow from those before
         for name, reason in left:
             context.leave(name, reason)
         changed = edit.done()
@@ -141,12 +147,12 @@ def _raised(model: Model, opset: int) -> Model:
 
 
 def _apply_rule(
-    rule: Rule, edit: Edit, wanted: frozenset[str], left: list[tuple[str, str]]
+    rule: Rule, edit: Edit, wanted: Callable[[str], bool], left: list[tuple[str, str]]
 ) -> bool:
     """Whether it wrote any layer anew; what it could not goes to `left`, with the reason."""
     static, changed = Static(edit.graph, edit.opset), False
     for node in [node for node in edit.graph if is_standard(node, *rule.operators)]:
-        if layer_name(node) not in wanted:
+        if not wanted(layer_name(node)):
             continue
         try:
             if edit.opset < rule.opset:

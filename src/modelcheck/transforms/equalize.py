@@ -1,0 +1,236 @@
+"""Bring the channels between two layers to one scale, so that int8 serves them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import onnx_ir as ir
+from pydantic import Field
+
+from modelcheck.model import Model
+from modelcheck.model.static import Static
+from modelcheck.transforms.base import Claim, Context, Transform
+from modelcheck.transforms.edit import Edit
+from modelcheck.transforms.graph import (
+    CannotChange,
+    Slot,
+    constant,
+    is_standard,
+    layer_name,
+    matching,
+    report_hidden,
+    slot_of,
+)
+from modelcheck.transforms.options import checked
+
+_LAYERS = ("Conv", "ConvTranspose")
+# f(s·x) = s·f(x) for s > 0, channel by channel.
+_HOMOGENEOUS = (
+    "Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
+    "Identity",
+)  # fmt: skip
+_ACTIVATIONS = ("Relu", "LeakyRelu", "PRelu")
+_LARGEST_EXPONENT = 10
+_DEAD = 1e-3  # of the largest channel: no smaller one counts as smaller
+
+
+@checked
+def equalize(
+    *,
+    balance: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="whose channels become alike: 1 those of the activations, 0 those of the"
+            " weights that read them",
+        ),
+    ] = 0.5,
+    exclude: Annotated[
+        tuple[str, ...], Field(description="layers whose results stay: names or globs")
+    ] = (),
+) -> Transform:
+    """Give the channels between layers one scale, from calibration samples: before `quantize`.
+
+    y = V·f(W·x + b) = (V·S)·f(S⁻¹·W·x + S⁻¹·b),   S = diag(s), f(s·z) = s·f(z) for s > 0
+    s_c = 2^round(log2(a_c^balance / v_c^(1 - balance))), up to one factor for all c
+    a_c = max |f(W·x + b)| of channel c on the samples,   v_c = max |V| over what reads it
+
+    A tensor in int8 has one step for all its channels, and so has each row of V: after this no
+    channel is much smaller than its step. Through Relu, LeakyRelu, PRelu, pooling and Concat, to
+    all convolutions that read it, grouped and depthwise ones too. Left alone: results that
+    anything else reads. The factors are powers of two, so no number is rounded otherwise than
+    before. Claim: exact.
+    Source: M. Nagel et al., Data-Free Quantization, ICCV 2019; G. Xiao et al., SmoothQuant, 2023.
+    """
+
+    def apply(model: Model, context: Context) -> Model:
+        activations = context.calibrated("equalize")
+        edit = Edit(model)
+        report_hidden(edit.model, frozenset(_LAYERS), context)
+        joints = _joints(edit, context, exclude)
+        if not joints:
+            return model
+        probed, names = _with_maxima(model, [joint.result for joint in joints])
+        maxima = dict.fromkeys(names, np.float32(0))
+        for seen in activations(probed, names):
+            largest = {name: seen[name].max(axis=0).reshape(-1) for name in names}
+            maxima = {name: np.maximum(maxima[name], largest[name]) for name in names}
+        for joint, name in zip(joints, names, strict=True):
+            factor = _factors(np.asarray(maxima[name], np.float64), joint.largest(), balance)
+            if np.any(factor != 1):
+                _rescale(edit, joint, factor)
+        return edit.done()
+
+    return Transform("equalize", Claim.EXACT, apply, calibrates=True)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A convolution, and the first of its input channels that are those of the joint."""
+
+    node: ir.Node
+    first: int
+
+    def scaled(self, weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
+        """weight (out, in/group, ...) with each input channel of the joint times its factor."""
+        whole = np.ones(weight.shape[1] * self._groups)
+        whole[self.first : self.first + factor.size] = factor
+        return np.asarray(weight * self._by_group(whole, weight))
+
+    def largest(self, weight: np.ndarray, channels: int) -> np.ndarray:
+        """max |weight| of each input channel of the joint."""
+        groups = self._groups
+        split = np.abs(weight).reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
+        return np.asarray(split.max(axis=(1, 3)).reshape(-1)[self.first : self.first + channels])
+
+    @property
+    def _groups(self) -> int:
+        return int(self.node.attributes.get_int("group", 1))
+
+    def _by_group(self, whole: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        per_group = np.repeat(whole.reshape(self._groups, -1), weight.shape[0] // self._groups, 0)
+        return per_group.reshape(weight.shape[:2] + (1,) * (weight.ndim - 2))
+
+
+@dataclass(frozen=True)
+class _Joint:
+    """A layer, the tensor that it gives after its activation, and all convolutions behind it."""
+
+    slot: Slot
+    result: str
+    channels: int
+    readers: tuple[_Reader, ...]
+
+    def largest(self) -> np.ndarray:
+        found = [reader.largest(_weight(reader.node), self.channels) for reader in self.readers]
+        return np.asarray(np.max(found, axis=0), np.float64)
+
+
+def _joints(edit: Edit, context: Context, exclude: Sequence[str]) -> list[_Joint]:
+    static = Static(edit.graph, edit.opset)
+    nodes = [node for node in edit.graph if is_standard(node, *_LAYERS)]
+    unwanted = matching(exclude, [layer_name(node) for node in nodes])
+    found = []
+    for node in nodes:
+        name = layer_name(node)
+        try:
+            if name in unwanted:
+                raise CannotChange("excluded")
+            found.append(_joint(node, static))
+        except CannotChange as reason:
+            context.leave(name, str(reason))
+    return found
+
+
+def _joint(node: ir.Node, static: Static) -> _Joint:
+    slot = slot_of(node)
+    weight = _weight(node)
+    if slot is None:
+        raise CannotChange("its weight is not a constant")
+    if len(node.inputs) > 2 and node.inputs[2] is not None and constant(node.inputs[2]) is None:
+        raise CannotChange("its bias is computed, not constant")
+    channels = weight.shape[0] if node.op_type == "Conv" else weight.shape[1] * slot.groups
+    result = node.outputs[0]
+    uses = list(result.uses())
+    if len(uses) == 1 and is_standard(uses[0].node, *_ACTIVATIONS):
+        result = uses[0].node.outputs[0]
+    readers = tuple(_readers(node.outputs[0], 0, static))
+    if not readers:
+        raise CannotChange("nothing reads its result")
+    return _Joint(slot, str(result.name), channels, readers)
+
+
+def _readers(value: ir.Value, first: int, static: Static) -> list[_Reader]:
+    """All convolutions that read a value, through what passes factors on.
+
+    Raises CannotChange where anything else reads it.
+    """
+    if value.is_graph_output():
+        raise CannotChange("its result leaves the model")
+    found = []
+    for use in value.uses():
+        node = use.node
+        if is_standard(node, "Conv") and use.idx == 0:
+            _weight(node)
+            found.append(_Reader(node, first))
+        elif is_standard(node, *_HOMOGENEOUS) and use.idx == 0 and len(node.outputs) == 1:
+            found += _readers(node.outputs[0], first, static)
+        elif is_standard(node, "Concat") and node.attributes.get_int("axis", 0) == 1:
+            before = [static.dims(v) for v in node.inputs[: use.idx]]
+            sizes = [None if dims is None else dims[1] for dims in before]
+            if None in sizes:
+                raise CannotChange("how many channels stand before its own is not known")
+            found += _readers(node.outputs[0], first + sum(s or 0 for s in sizes), static)
+        else:
+            raise CannotChange(f"{node.op_type} reads its result, which takes no factors along")
+    return found
+
+
+def _weight(node: ir.Node) -> np.ndarray:
+    tensor = constant(node.inputs[1])
+    if tensor is None or tensor.dtype != ir.DataType.FLOAT:  # half floats have too few exponents
+        raise CannotChange(f"the weight of '{layer_name(node)}' is no float32 constant")
+    return tensor.numpy()
+
+
+def _with_maxima(model: Model, names: Sequence[str]) -> tuple[Model, list[str]]:
+    """The model with a tensor of max |x| of each channel for every tensor named."""
+    edited = model.edit()
+    values = {v.name: v for node in edited.graph for v in node.outputs}
+    maxima = []
+    for i, name in enumerate(names):
+        size = ir.node("Abs", [values[name]], name=f"maxima/abs{i}")
+        pooled = ir.node("GlobalMaxPool", size.outputs, name=f"maxima/pool{i}")
+        maxima.append(f"maxima:{i}")
+        size.outputs[0].name, pooled.outputs[0].name = f"maxima/abs:{i}", maxima[-1]
+        edited.graph.extend([size, pooled])
+    return Model.freeze(edited, name=model.name), maxima
+
+
+def _factors(active: np.ndarray, weights: np.ndarray, balance: float) -> np.ndarray:
+    """Powers of two near active^balance / weights^(1 - balance), their mean exponent near 0."""
+    if not (np.isfinite(active).all() and active.any() and weights.any()):
+        return np.ones(active.size)
+    # A channel that is dead gets a factor that keeps its weights from widening the steps of others.
+    active, weights = (np.maximum(x, _DEAD * x.max()) for x in (active, weights))
+    wanted = balance * np.log2(active) - (1 - balance) * np.log2(weights)
+    exponents = np.rint(wanted - wanted.mean())
+    return np.asarray(2.0 ** exponents.clip(-_LARGEST_EXPONENT, _LARGEST_EXPONENT))
+
+
+def _rescale(edit: Edit, joint: _Joint, factor: np.ndarray) -> None:
+    node, index = joint.slot.node, joint.slot.index
+    changed: Mapping[int, np.ndarray] = {index: joint.slot.scale_outputs(_weight(node), 1 / factor)}
+    bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    if bias is not None:
+        changed = {**changed, 2: bias.numpy() / factor}
+    for at, array in changed.items():
+        edit.own_constant(node, at, array.astype(_weight(node).dtype), "equalized")
+    for reader in joint.readers:
+        weight = _weight(reader.node)
+        scaled = reader.scaled(weight, factor).astype(weight.dtype)
+        edit.own_constant(reader.node, 1, scaled, "equalized")
