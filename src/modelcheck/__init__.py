@@ -38,6 +38,7 @@ _HOMES = {
         "quantize",
         "quantize_weights",
         "rewrite",
+        "simplify",
         "sparsify",
     ),
     "modelcheck.verification": ("Plan", "Verification", "verify"),
@@ -79,6 +80,7 @@ __all__ = [
     "rewrite",
     "save",
     "search",
+    "simplify",
     "sparsify",
     "split_in_three",
     "verify",
@@ -113,5 +115,6 @@ if TYPE_CHECKING:
     from modelcheck.transforms.quantize import quantize
     from modelcheck.transforms.quantize_weights import quantize_weights
     from modelcheck.transforms.rewrite import rewrite
+    from modelcheck.transforms.simplify import simplify
     from modelcheck.transforms.sparsify import sparsify
     from modelcheck.verification import Plan, Verification, verify

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from modelcheck import units
 from modelcheck.errors import ContainedFailure, Unsupported
@@ -114,8 +115,7 @@ class Choosing:
             if isinstance(times, NotRun):
                 refused.append(f"{engine}: {times.reason.splitlines()[0]}")
                 continue
-            evidence = self._evidence(self.plan.model, engine)
-            if evidence is not None and _holds(self._limit(Claim.EXACT), evidence):
+            if self._is_right(self.plan.model, engine):
                 self.original[engine] = times.median_s
             else:
                 refused.append(f"{engine}: its outputs are not those of onnxruntime")
@@ -140,7 +140,7 @@ class Choosing:
             done += 1
             yield Progressed(done)
         for engine, found in exact.items():
-            self._add("exact rewrites", engine, (*self._base(), *found.steps()))
+            self._add("exact rewrites", engine, (*self._base, *found.steps()))
             if found.out_of_time:
                 self.notes.append(
                     f"{engine}: the time for rewrites was over; a larger --max-time tries more"
@@ -166,7 +166,7 @@ class Choosing:
         for engine in self.original:
             share = _BEGINNING * (len(begun) + 1) / len(self.original)
             begun.append(
-                Rewriting(self._folded(), self.expected.arrays, self.watch, engine,
+                Rewriting(self.made(self._base), self.expected.arrays, self.watch, engine,
                           begin_s + seconds * share)
             )  # fmt: skip
             yield from begun[-1].begin()
@@ -183,12 +183,19 @@ class Choosing:
             rewriting.deadline_s, rewriting.out_of_time = begin_s + seconds * share, False
             yield from rewriting.improve()
 
+    @cached_property
     def _base(self) -> tuple[Transform, ...]:
-        fold = build("fold-batchnorm", {})
-        return (fold,) if fold(self.plan.model) is not self.plan.model else ()
+        """What every candidate begins with: steps that change the model and keep it right."""
+        steps: tuple[Transform, ...] = ()
+        for step in (build("simplify", {}), build("fold-batchnorm", {})):
+            before, after = self.made(steps), self.made((*steps, step))
+            if after != before and all(self._is_right(after, engine) for engine in self.original):
+                steps = (*steps, step)
+        return steps
 
-    def _folded(self) -> Model:
-        return chain(*self._base())(self.plan.model)
+    def _is_right(self, model: Model, engine: Engine) -> bool:
+        evidence = self._evidence(model, engine)
+        return evidence is not None and _holds(self._limit(Claim.EXACT), evidence)
 
     def _integers(self, exact: Rewriting, rival: Rewriting, until_s: float) -> Iterator[None]:
         """Sets of layers in int8, the rest as the exact search has written it.
@@ -196,7 +203,7 @@ class Choosing:
         What is not faster than the fastest exact form, `rival`, is no use.
         """
         engine = exact.engine
-        before = (*self._base(), *exact.prepared(), build("equalize", {}))
+        before = (*self._base, *exact.prepared(), build("equalize", {}))
         scheme = "qdq" if engine is Engine.NEW else "qoperator"  # what each runs fast, and rightly
         model = self.made(before)
         layers = weight_layers(model)

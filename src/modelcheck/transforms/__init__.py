@@ -19,6 +19,7 @@ from modelcheck.transforms.prune_weights import prune_weights
 from modelcheck.transforms.quantize import quantize
 from modelcheck.transforms.quantize_weights import quantize_weights
 from modelcheck.transforms.rewrite import rewrite
+from modelcheck.transforms.simplify import simplify
 from modelcheck.transforms.sparsify import sparsify
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "quantize",
     "quantize_weights",
     "rewrite",
+    "simplify",
     "sparsify",
 ]

@@ -21,6 +21,7 @@ from modelcheck.transforms.prune_weights import prune_weights
 from modelcheck.transforms.quantize import quantize
 from modelcheck.transforms.quantize_weights import quantize_weights
 from modelcheck.transforms.rewrite import rewrite
+from modelcheck.transforms.simplify import simplify
 from modelcheck.transforms.sparsify import sparsify, sparsity_of
 
 Options = Mapping[str, Any]
@@ -64,6 +65,11 @@ _ROWS = (
         fold_batchnorm,
         Claim.EXACT,
         source="B. Jacob et al., CVPR 2018, section 3.2; ONNX operators BatchNormalization, Conv",
+    ),
+    Row(
+        simplify,
+        Claim.EXACT,
+        source="onnxscript.optimizer",
     ),
     Row(
         rewrite,

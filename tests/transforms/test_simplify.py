@@ -1,0 +1,78 @@
+"""simplify: fewer nodes, the same function, and int8 weights that stay int8."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+from small_graphs import FIXTURES, Runner, inputs_for, model, node, normal, worst_error
+
+from modelcheck.errors import ContainedFailure
+from modelcheck.model import Model, load
+from modelcheck.transforms import simplify
+
+
+def foldable() -> Model:
+    """A weight made of constants, a node that does nothing, and one sum computed twice."""
+    return model(
+        [
+            node("Mul", ["w", "two"], ["w2"], name="weight"),
+            node("Conv", ["x", "w2"], ["c"], name="conv"),
+            node("Identity", ["c"], ["i"], name="nothing"),
+            node("Exp", ["i"], ["a"], name="once"),
+            node("Exp", ["c"], ["b"], name="twice"),
+            node("Add", ["a", "b"], ["y"], name="sum"),
+        ],
+        {"w": normal(1, 4, 3, 1, 1), "two": np.array(2, np.float32)},
+        {"x": (1, 3, 4, 4)}, {"y": (1, 4, 4, 4)},
+    )  # fmt: skip
+
+
+def test_what_is_constant_is_folded_and_what_does_nothing_goes(runner: Runner) -> None:
+    original = foldable()
+    changed = simplify()(original)
+    runner.check(changed)
+    assert sorted(n.op_type for n in changed.graph) == ["Add", "Conv", "Exp"]
+    assert changed.signature == original.signature
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < 1e-6
+
+
+def test_what_is_simple_already_stays_the_very_same_model() -> None:
+    original = load(FIXTURES / "digits_mlp.onnx")
+    once = simplify()(original)
+    assert simplify()(once) is once
+
+
+def test_int8_weights_stay_int8() -> None:
+    original = model(
+        [
+            node("DequantizeLinear", ["q", "s", "z"], ["w"], name="weight", axis=0),
+            node("Conv", ["x", "w"], ["y"], name="conv"),
+        ],
+        {"q": np.ones((4, 3, 1, 1), np.int8), "s": np.ones(4, np.float32),
+         "z": np.zeros(4, np.int8)},
+        {"x": (1, 3, 4, 4)}, {"y": (1, 4, 4, 4)},
+    )  # fmt: skip
+    changed = simplify()(original)
+    assert "DequantizeLinear" in [n.op_type for n in changed.graph]
+
+
+def test_a_failure_of_the_library_is_an_outcome_and_not_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise IndexError("deep inside\nof it")
+
+    monkeypatch.setattr("onnxscript.optimizer.optimize_ir", fails)
+    with pytest.raises(ContainedFailure, match="IndexError: deep inside"):
+        simplify()(foldable())
+
+
+def test_its_log_is_as_loud_afterwards_as_before() -> None:
+    logging.getLogger("onnx_ir").setLevel(logging.INFO)
+    simplify()(foldable())
+    assert logging.getLogger("onnx_ir").level == logging.INFO
+    logging.getLogger("onnx_ir").setLevel(logging.NOTSET)
