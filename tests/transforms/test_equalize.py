@@ -13,6 +13,7 @@ from modelcheck.errors import UsageError
 from modelcheck.model import Model
 from modelcheck.transforms import Context, equalize, quantize
 from modelcheck.transforms.equalize import _Reader  # its algebra in every kind of group
+from modelcheck.transforms.graph import Slot
 
 
 @pytest.fixture(scope="module")
@@ -152,11 +153,7 @@ def test_input_channels_lie_where_groups_put_them(groups: int, first: int, count
     """Against a convolution written as one matrix, with zeros between the groups."""
     rng = np.random.default_rng(0)
     weight = rng.standard_normal((6, 6 // groups, 1, 1))
-    node = dense().edit().graph.node(0)
-    from onnx_ir import AttrInt64
-
-    node.attributes["group"] = AttrInt64("group", groups)
-    reader = _Reader(node, first)
+    reader = _Reader(Slot(dense().edit().graph.node(0), 1, 1, 0, groups), first)
 
     def whole(part: np.ndarray) -> np.ndarray:
         full = np.zeros((6, 6))

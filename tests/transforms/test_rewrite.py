@@ -476,3 +476,79 @@ def test_a_reshape_behind_another_one_says_its_shape_in_numbers(runner: Runner) 
     inputs = inputs_for(original)
     expected = runner.onnxruntime(original, inputs)
     assert worst_error(expected, runner.opencv(changed, inputs, engine=NEW)) == 0
+
+
+ROW = np.array([2.0, -0.5, 4.0, 0.25], np.float32)
+
+
+def beside(
+    *nodes: object, x: tuple[int | str, ...] = (2, 4, 5, 6), y: str = "y", **weights: np.ndarray
+) -> Model:
+    given = {"w": normal(1, 6, 4, 3, 3), "b": normal(2, 6), **weights}
+    return model(list(nodes), given, {"x": x}, {y: free(x)})
+
+
+def convolved(x: str, y: str, **attributes: object) -> object:
+    return node("Conv", [x, "w", "b"], [y], name="conv", **attributes)
+
+
+C = {"c": ROW.reshape(4, 1, 1)}
+BEFORE = {
+    "scaled": beside(node("Mul", ["x", "c"], ["a"]), convolved("a", "y", pads=[1] * 4), **C),
+    "divided": beside(node("Div", ["x", "c"], ["a"]), convolved("a", "y", pads=[1] * 4), **C),
+    "shifted": beside(node("Add", ["c", "x"], ["a"]), convolved("a", "y"), **C),
+    "taken from": beside(node("Sub", ["c", "x"], ["a"]), convolved("a", "y"), **C),
+    "one number": beside(
+        node("Sub", ["x", "c"], ["a"]), node("Mul", ["a", "c"], ["m"]), convolved("m", "y"),
+        c=np.array(0.5, np.float32),
+    ),
+    "through a transpose": beside(
+        node("Mul", ["x", "c"], ["a"]), node("Add", ["a", "c"], ["d"]),
+        node("Transpose", ["d"], ["t"], perm=[0, 3, 1, 2]), convolved("t", "y"),
+        x=(2, 5, 6, 4), c=ROW,
+    ),
+    "groups": beside(
+        node("Mul", ["x", "c"], ["a"]), convolved("a", "y", group=2), w=normal(1, 6, 2, 3, 3), **C
+    ),
+}  # fmt: skip
+BEHIND = {
+    "added": beside(convolved("x", "h"), node("Add", ["h", "c"], ["y"]), c=normal(3, 6, 1, 1)),
+    "scaled and shifted": beside(
+        convolved("x", "h"), node("Mul", ["h", "c"], ["m"]), node("Sub", ["m", "c"], ["y"]),
+        c=normal(3, 1, 6, 1, 1),
+    ),
+    "of a transposed convolution": beside(
+        node("ConvTranspose", ["x", "w"], ["h"], strides=[2, 2], group=2),
+        node("Add", ["h", "c"], ["y"]),
+        w=normal(1, 4, 3, 2, 2), c=normal(3, 6, 1, 1),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", {**BEFORE, **BEHIND})
+def test_what_is_done_to_each_channel_goes_into_the_weights(runner: Runner, case: str) -> None:
+    original = {**BEFORE, **BEHIND}[case]
+    changed = rewrite(rules=["affine-into-conv"])(original)
+    runner.check(changed)
+    assert {"Add", "Sub", "Mul", "Div"}.isdisjoint(operators(changed))
+    assert changed.signature == original.signature
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+
+
+@pytest.mark.parametrize(
+    "original",
+    [
+        beside(node("Add", ["x", "c"], ["a"]), convolved("a", "y", pads=[1] * 4), **C),  # pads
+        beside(node("Div", ["c", "x"], ["a"]), convolved("a", "y"), **C),
+        beside(node("Mul", ["x", "c"], ["a"]), convolved("a", "y"), c=normal(3, 5, 6)),
+        beside(
+            node("Mul", ["x", "c"], ["a"]), convolved("a", "h"), node("Relu", ["a"], ["r"]),
+            node("GlobalAveragePool", ["r"], ["y"]), **C,
+        ),
+        beside(node("Mul", ["x", "c"], ["a"]), convolved("a", "y"), x=(2, 1, 5, 6), **C),  # widens
+    ],
+)  # fmt: skip
+def test_what_is_no_scale_of_channels_stays(original: Model) -> None:
+    assert rewrite(rules=["affine-into-conv"])(original) is original

@@ -25,7 +25,7 @@ from modelcheck.transforms import Transform, build, chain
 from modelcheck.transforms.rewrite import RULES
 
 # What is tried on a whole net, before its layers are looked at and after they are chosen.
-WHOLE = ("convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns")
+WHOLE = ("affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns")
 AFTERWARDS = ("activation-apart",)
 # What writes a layer as another operator. None is the layer as it stands.
 FORMS = (

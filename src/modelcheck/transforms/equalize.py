@@ -92,28 +92,20 @@ def equalize(
 class _Reader:
     """A convolution, and the first of its input channels that are those of the joint."""
 
-    node: ir.Node
+    slot: Slot
     first: int
 
     def scaled(self, weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
         """weight (out, in/group, ...) with each input channel of the joint times its factor."""
-        whole = np.ones(weight.shape[1] * self._groups)
+        whole = np.ones(weight.shape[1] * self.slot.groups)
         whole[self.first : self.first + factor.size] = factor
-        return np.asarray(weight * self._by_group(whole, weight))
+        return self.slot.scale_inputs(weight, whole)
 
     def largest(self, weight: np.ndarray, channels: int) -> np.ndarray:
         """max |weight| of each input channel of the joint."""
-        groups = self._groups
+        groups = self.slot.groups
         split = np.abs(weight).reshape(groups, weight.shape[0] // groups, weight.shape[1], -1)
         return np.asarray(split.max(axis=(1, 3)).reshape(-1)[self.first : self.first + channels])
-
-    @property
-    def _groups(self) -> int:
-        return int(self.node.attributes.get_int("group", 1))
-
-    def _by_group(self, whole: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        per_group = np.repeat(whole.reshape(self._groups, -1), weight.shape[0] // self._groups, 0)
-        return per_group.reshape(weight.shape[:2] + (1,) * (weight.ndim - 2))
 
 
 @dataclass(frozen=True)
@@ -126,7 +118,9 @@ class _Joint:
     readers: tuple[_Reader, ...]
 
     def largest(self) -> np.ndarray:
-        found = [reader.largest(_weight(reader.node), self.channels) for reader in self.readers]
+        found = [
+            reader.largest(_weight(reader.slot.node), self.channels) for reader in self.readers
+        ]
         return np.asarray(np.max(found, axis=0), np.float64)
 
 
@@ -147,10 +141,7 @@ def _joints(edit: Edit, context: Context, exclude: Sequence[str]) -> list[_Joint
 
 
 def _joint(node: ir.Node, static: Static) -> _Joint:
-    slot = slot_of(node)
-    weight = _weight(node)
-    if slot is None:
-        raise CannotChange("its weight is not a constant")
+    slot, weight = _slot(node), _weight(node)
     if len(node.inputs) > 2 and node.inputs[2] is not None and constant(node.inputs[2]) is None:
         raise CannotChange("its bias is computed, not constant")
     channels = weight.shape[0] if node.op_type == "Conv" else weight.shape[1] * slot.groups
@@ -175,8 +166,7 @@ def _readers(value: ir.Value, first: int, static: Static) -> list[_Reader]:
     for use in value.uses():
         node = use.node
         if is_standard(node, "Conv") and use.idx == 0:
-            _weight(node)
-            found.append(_Reader(node, first))
+            found.append(_Reader(_slot(node), first))
         elif is_standard(node, *_HOMOGENEOUS) and use.idx == 0 and len(node.outputs) == 1:
             found += _readers(node.outputs[0], first, static)
         elif is_standard(node, "Concat") and node.attributes.get_int("axis", 0) == 1:
@@ -188,6 +178,14 @@ def _readers(value: ir.Value, first: int, static: Static) -> list[_Reader]:
         else:
             raise CannotChange(f"{node.op_type} reads its result, which takes no factors along")
     return found
+
+
+def _slot(node: ir.Node) -> Slot:
+    slot = slot_of(node)
+    if slot is None:
+        raise CannotChange(f"the weight of '{layer_name(node)}' is no constant")
+    _weight(node)
+    return slot
 
 
 def _weight(node: ir.Node) -> np.ndarray:
@@ -231,6 +229,6 @@ def _rescale(edit: Edit, joint: _Joint, factor: np.ndarray) -> None:
     for at, array in changed.items():
         edit.own_constant(node, at, array.astype(_weight(node).dtype), "equalized")
     for reader in joint.readers:
-        weight = _weight(reader.node)
+        weight = _weight(reader.slot.node)
         scaled = reader.scaled(weight, factor).astype(weight.dtype)
-        edit.own_constant(reader.node, 1, scaled, "equalized")
+        edit.own_constant(reader.slot.node, 1, scaled, "equalized")

@@ -60,6 +60,12 @@ class Slot:
         shape[self.output_axis] = -1
         return np.asarray(weight * factor.reshape(shape))
 
+    def scale_inputs(self, weight: np.ndarray, factor: np.ndarray) -> np.ndarray:
+        """weight · factor, with one factor for each input channel of a Conv."""
+        # (out, in/group, ...): output channel g · out/group + o reads the channels of group g.
+        per_group = factor.reshape(self.groups, -1).repeat(weight.shape[0] // self.groups, axis=0)
+        return np.asarray(weight * per_group.reshape(weight.shape[:2] + (1,) * (weight.ndim - 2)))
+
 
 @dataclass(frozen=True, slots=True)
 class Weight:

@@ -20,7 +20,6 @@ from modelcheck.transforms.fold_batchnorm import fold
 from modelcheck.transforms.graph import (
     LAYERS,
     CannotChange,
-    Slot,
     constant,
     is_standard,
     layer_name,
@@ -28,6 +27,8 @@ from modelcheck.transforms.graph import (
     slot_of,
 )
 from modelcheck.transforms.quantize_plan import only_user
+from modelcheck.transforms.rules.affine import fold_behind
+from modelcheck.transforms.rules.rule import Site
 
 _FLOAT, _FLOAT16 = ir.DataType.FLOAT.value, ir.DataType.FLOAT16.value
 
@@ -35,19 +36,22 @@ _FLOAT, _FLOAT16 = ir.DataType.FLOAT.value, ir.DataType.FLOAT16.value
 def prepared(model: Model, *, exclude: Sequence[str]) -> Model:
     """Bring every layer that may be quantized into the form 'convolution' or 'MatMul, then Add'.
 
-    float16 becomes float32 between Casts, so that inputs and outputs keep their types. BatchNorm
-    and constant Adds are folded into the layer before them. A Gemm, y = alpha * x*W + beta * c,
-    becomes a MatMul by alpha*W (transposed if need be) and an Add of beta*c: OpenCV 5.0's new
-    engine cannot load an int8 Gemm, and 4.14 computes it wrongly for N > 1. Weights that are moved
-    about before use are moved here. Excluded layers stay as they are. Values keep their names.
+    float16 becomes float32 between Casts, so that inputs and outputs keep their types. BatchNorm,
+    and what is added or multiplied channel by channel, is folded into the layer before it. A Gemm,
+    y = alpha * x*W + beta * c, becomes a MatMul by alpha*W (transposed if need be) and an Add of
+    beta*c: OpenCV 5.0's new engine cannot load an int8 Gemm, and 4.14 computes it wrongly for
+    N > 1. Weights that are moved about before use are moved here. Excluded layers stay as they are.
+    Values keep their names.
     """
     edit = Edit(_between_casts(model))
     _move_constants(edit)
     for node in _nodes(edit, exclude):
         _fold_batchnorm(edit, node)
+    static = Static(edit.graph, edit.opset)
     for node in _nodes(edit, exclude):
         if is_standard(node, "Conv", "ConvTranspose"):
-            _fold_add(edit, node)
+            with contextlib.suppress(CannotChange):
+                fold_behind(Site(edit, static, node))
         elif is_standard(node, "Gemm"):
             _as_matmul(edit, node)
     return edit.done()
@@ -109,43 +113,6 @@ def _fold_batchnorm(edit: Edit, node: ir.Node) -> None:
         # Where it cannot be folded, the layer is quantized without it.
         with contextlib.suppress(CannotChange):
             fold(edit, user)
-
-
-def _fold_add(edit: Edit, node: ir.Node) -> None:
-    """b' = b + a, where one number a channel is added to the result of a convolution."""
-    add = only_user(node.outputs[0])
-    slot = slot_of(node)
-    if add is None or slot is None or not is_standard(add, "Add"):
-        return
-    addends = [t for v in add.inputs if (t := constant(v)) is not None]
-    bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    if len(addends) != 1 or (len(node.inputs) > 2 and bias is None):
-        return
-    vector = _per_channel(slot, addends[0].numpy())
-    if vector is None:
-        return
-    total = vector if bias is None else vector + bias.numpy()
-    value = edit.initializer(f"{layer_name(node)}.bias", total.astype(np.float32))
-    old = node.inputs[2] if len(node.inputs) > 2 else None
-    edit.set_input(node, 2, value)
-    edit.drop_unused([old])
-    edit.remove(add, heir=node.outputs[0])
-
-
-def _per_channel(slot: Slot, addend: np.ndarray) -> np.ndarray | None:
-    """What is added to a convolution, as one number a channel; None where it is not that."""
-    weight = constant(slot.weight)
-    assert weight is not None
-    assert slot.output_axis is not None
-    shape = weight.shape.numpy()
-    grouped = slot.groups if slot.node.op_type == "ConvTranspose" else 1
-    channels, rank = shape[slot.output_axis] * grouped, len(shape)
-    if addend.ndim > rank:
-        return None
-    full = addend.reshape((1,) * (rank - addend.ndim) + addend.shape)
-    if full.size != full.shape[1] or full.size not in (1, channels):
-        return None
-    return np.broadcast_to(full.reshape(-1), (channels,)).astype(np.float64)
 
 
 def _as_matmul(edit: Edit, gemm: ir.Node) -> None:

@@ -23,6 +23,7 @@ from modelcheck.transforms.opset import raised_to_13
 from modelcheck.transforms.options import checked
 from modelcheck.transforms.rules import (
     activation,
+    affine,
     commuting,
     convolution,
     dense,
@@ -41,6 +42,7 @@ RULES: Mapping[str, Rule] = {
         shapes.EXPLICIT_SHAPES,
         padding.PAD_BEFORE_POOL,
         commuting.CONSTANTS_SECOND,
+        affine.INTO_CONV,
         transposed.AS_CONV,
         transposition.IN_FOUR_AXES,
         pooling.IN_TURNS,
@@ -55,7 +57,8 @@ RULES: Mapping[str, Rule] = {
 }
 Name = Literal[
     "explicit-pads", "explicit-shapes", "pad-before-pool", "constants-second",
-    "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns", "activation-apart",
+    "affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
+    "activation-apart",
     "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
     "gemm-as-matmul", "matmul-as-gemm",
 ]  # fmt: skip
@@ -83,6 +86,7 @@ def rewrite(
     pad-before-pool     AveragePool that counts its padding as Pad and AveragePool
     constants-second    x + a and x · a for a + x and a · x, a scalar constant
     What they run slowly, written so that they run it fast:
+    affine-into-conv    what is multiplied or added channel by channel, into the weights beside it
     convtranspose-as-conv  with a channel for each phase of the output, then put in place
     transpose-in-4d     of other ranks, in one or two turns of four axes
     maxpool-in-turns    a wide window over what a narrower one found
