@@ -19,7 +19,7 @@ import pytest
 from modelcheck.cli.app import run
 from modelcheck.model import load
 from modelcheck.recipe import load_recipe
-from modelcheck.searching import Contender
+from modelcheck.searching import Contender, Goal
 from modelcheck.searching import run as search_run
 from modelcheck.searching.choosing import Choosing
 from modelcheck.searching.stopwatch import Gain
@@ -50,7 +50,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Choosing, "explore", explore)
     monkeypatch.setattr(Choosing, "race", lambda self: None)
-    monkeypatch.setattr(search_run, "_LEAST_SPEEDUP", 0.2)
+    monkeypatch.setattr(search_run, "_LEAST_SPEEDUP", dict.fromkeys(Goal, 0.2))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_nothing_faster_leaves_nothing_and_says_so(
     monkeypatch: pytest.MonkeyPatch,
     quick: None,
 ) -> None:
-    monkeypatch.setattr(search_run, "_LEAST_SPEEDUP", 50.0)
+    monkeypatch.setattr(search_run, "_LEAST_SPEEDUP", dict.fromkeys(Goal, 50.0))
     output = tmp_path / "fast.onnx"
     common = ["search", MODEL, *DATA, "--target", "cpu:threads=1", "-o", str(output)]
     assert run(common) == 0
@@ -184,3 +184,8 @@ def test_an_interrupted_search_leaves_no_process_and_no_half_file(
     assert process.returncode == (0 if sent is signal.SIGINT else 143)
     assert not [child for child in children if child.is_running()]
     assert sorted(p.name for p in tmp_path.iterdir()) in ([], WRITTEN)
+
+
+def test_a_goal_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", MODEL, "--goal", "smalest"]) == 2
+    assert "Did you mean 'smallest'?" in capsys.readouterr().err

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -14,7 +15,7 @@ from modelcheck.judge.limits import EquivalenceLimit, Term
 from modelcheck.model import load
 from modelcheck.recipe import TargetSettings, parse_step
 from modelcheck.recipe.writing import step_text
-from modelcheck.searching import Contender, Searched, SearchPlan, choosing, search
+from modelcheck.searching import Contender, Goal, Judged, Searched, SearchPlan, choosing, search
 from modelcheck.searching import run as search_run
 from modelcheck.searching.choosing import Choosing
 from modelcheck.searching.stopwatch import Gain
@@ -51,6 +52,35 @@ def only(monkeypatch: pytest.MonkeyPatch, *steps: Transform) -> None:
 
     monkeypatch.setattr(Choosing, "explore", explore)
     monkeypatch.setattr(Choosing, "race", lambda self: None)
+
+
+def test_the_smallest_is_what_has_the_fewest_bytes_and_is_hardly_slower(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def race(self: Choosing) -> None:
+        gains = {"weights in int8": 0.97, "int8": 0.5}  # the smallest of all is far too slow
+        self.contenders[:] = [
+            replace(c, gain=Gain(gains.get(c.name, 1.0), 0.0), holds=True) for c in self.contenders
+        ]
+
+    monkeypatch.setattr(Choosing, "race", race)
+    asked: list[str] = []
+
+    def judge(self: object, finalist: Contender, judged: object) -> Iterator[object]:
+        asked.append(finalist.name)
+        judged.append(Judged(finalist, None, cast(Any, Failed)))  # type: ignore[attr-defined]
+        yield from ()
+
+    class Failed:
+        outcome = Outcome.FAIL
+
+    monkeypatch.setattr(search_run._Run, "_judge", judge)  # which of them meet the gate, in order
+    plan = replace(planned("digits_depthwise", claim=Claim.LOSSY), goal=Goal.SMALLEST)
+    found = result_of(replace(plan, time_budget_s=20.0))
+    sizes = {c.name: c.model_bytes for c in found.contenders}
+    assert "int8" not in asked
+    assert sizes[asked[0]] < plan.model.nbytes
+    assert [sizes[name] for name in asked] == sorted(sizes[name] for name in asked)
 
 
 def test_what_is_found_is_made_again_by_its_recipe_and_has_passed_the_gate() -> None:

@@ -33,6 +33,11 @@ class SearchingOptions:
         typer.Option("--exact", help="Only rewrites that compute the same: no int8.",
                      rich_help_panel=_SEARCH),
     ] = False  # fmt: skip
+    goal: Annotated[
+        str,
+        typer.Option(metavar="fastest|smallest", help="What to look for among all that hold the "
+                     "limits; the smallest may be 5 % slower.", rich_help_panel=_SEARCH),
+    ] = "fastest"  # fmt: skip
     min_speedup: Annotated[
         float | None,
         typer.Option(help="Fail where nothing is at least so many times as fast.",
@@ -55,7 +60,7 @@ def search(
     limits: EquivalenceOptions,
     run: ProcessOptions,
 ) -> int:  # fmt: skip
-    """Find the fastest form of MODEL on a target: exact rewrites, engines, int8 where it holds.
+    """Find the fastest form of MODEL on a target, or the smallest: rewrites, engines, int8.
 
     Choosing is by measurement on the target; the fastest three go through the gate, on samples
     and in processes that nothing was chosen by. What is not provably faster is not recommended.

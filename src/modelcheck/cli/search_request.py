@@ -11,11 +11,11 @@ from modelcheck import gate
 from modelcheck.cli.outputs import Files, check_suffix, write_texts
 from modelcheck.cli.request import child_limits
 from modelcheck.data import SplitSamples, split_in_three
-from modelcheck.errors import UsageError, printable
+from modelcheck.errors import UsageError, did_you_mean, printable
 from modelcheck.model import Model, save
 from modelcheck.recipe import Recipe, parse_duration
 from modelcheck.recipe.writing import steps_toml
-from modelcheck.searching import Searched, SearchPlan
+from modelcheck.searching import Goal, Searched, SearchPlan
 from modelcheck.transforms import Claim
 from modelcheck.tune import Setting, runtime_of, script
 from modelcheck.verification import Event
@@ -50,6 +50,13 @@ def search_plan(
             where="--max-time",
             remedy="Give it a few minutes.",
         )
+    goals = [goal.value for goal in Goal]
+    if searching.goal not in goals:
+        raise UsageError(
+            f"'{printable(searching.goal)}' is no goal",
+            where="--goal",
+            remedy=did_you_mean(searching.goal, goals) or f"There are: {', '.join(goals)}.",
+        )
     data, calibration = gate.open_sets(model, asked, emit=emit)
     synthetic = (calibration or data).synthetic and not asked.data.allow_synthetic
     lossy = not searching.exact and not synthetic
@@ -58,6 +65,7 @@ def search_plan(
         samples=split_in_three(data, calibration if lossy else None, calibrate=lossy),
         settings=asked.targets[0],
         claim=Claim.LOSSY if lossy else Claim.EXACT,
+        goal=Goal(searching.goal),
         time_budget_s=seconds,
         seed=asked.seed,
         child_limits=child_limits(run),

@@ -17,7 +17,7 @@ from modelcheck.judge import Outcome, SpeedEvidence, exit_code
 from modelcheck.recipe.writing import step_text
 from modelcheck.report.document import plain
 from modelcheck.report.styles import STYLES, VERDICTS, plain_table
-from modelcheck.searching import Contender, Judged, Searched
+from modelcheck.searching import Contender, Goal, Judged, Searched
 
 _LONGEST_STEP = 160
 
@@ -110,7 +110,7 @@ def speed_of(judged: Judged) -> SpeedEvidence | None:
 
 
 def _sentences(result: Searched) -> Iterator[str]:
-    baseline = result.baseline.name
+    baseline, smallest = result.baseline.name, result.plan.goal is Goal.SMALLEST
     if result.best is not None:
         speed = speed_of(result.best)
         assert speed is not None
@@ -120,8 +120,12 @@ def _sentences(result: Searched) -> Iterator[str]:
             f"{gain} with {contender.name} on {contender.target.name}, over the original on "
             f"{baseline}, where it is fastest."
         )
+        if smallest:
+            before, after = result.plan.model.nbytes, result.best.made.model.nbytes
+            yield f"{units.size(after)} of weights for {units.size(before)}."
         return
-    yield f"Nothing is provably faster than the original on {baseline}: keep it."
+    better = "smaller, right and hardly slower" if smallest else "provably faster"
+    yield f"Nothing is {better} than the original on {baseline}: keep it."
     for judged in result.judged:
         check = next((c for c in judged.verification.checks if c.outcome is not Outcome.PASS), None)
         if check is not None:

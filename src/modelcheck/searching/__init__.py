@@ -1,6 +1,6 @@
 """The fastest form of a model that passes the gate: choose by measuring, decide by judging."""
 
-from modelcheck.searching.plan import Contender, Judged, Searched, SearchPlan
+from modelcheck.searching.plan import Contender, Goal, Judged, Searched, SearchPlan
 from modelcheck.searching.run import search
 
-__all__ = ["Contender", "Judged", "SearchPlan", "Searched", "search"]
+__all__ = ["Contender", "Goal", "Judged", "SearchPlan", "Searched", "search"]

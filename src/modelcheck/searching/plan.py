@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 from modelcheck.data import ThreeSets
 from modelcheck.judge import Outcome
@@ -19,18 +20,28 @@ from modelcheck.verification.memory import Memory
 DEFAULT_MAX_TIME_S = 600.0
 
 
+class Goal(StrEnum):
+    """What a search looks for among the forms that hold the limits."""
+
+    FASTEST = "fastest"
+    SMALLEST = "smallest"
+
+
 @dataclass(frozen=True)
 class SearchPlan:
     """One model, its samples in three sets, and one place where it shall be fast.
 
     A candidate's claim is `claim` or a stronger one: with EXACT only rewrites are tried. The
     limits of `settings` hold for every candidate; with `min_speedup` nothing less is enough.
+    Without it, the fastest must be provably as fast as the original; the smallest may take 5 %
+    longer.
     """
 
     model: Model
     samples: ThreeSets
     settings: TargetSettings
     claim: Claim = Claim.LOSSY
+    goal: Goal = Goal.FASTEST
     time_budget_s: float = DEFAULT_MAX_TIME_S
     seed: int = 0
     child_limits: ChildLimits = ChildLimits()
