@@ -36,15 +36,27 @@ class CalibrationSamples(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Between which values a tensor lay, and the shape it had on the first sample."""
+    """Between which values a tensor lay, and the shape it had on the first sample.
+
+    `usual` is the mean of the samples' own minima, and of their maxima.
+    """
 
     minimum: float
     maximum: float
     shape: tuple[int, ...]
+    usual: tuple[float, float] | None = None
 
     @property
     def finite(self) -> bool:
         return math.isfinite(self.minimum) and math.isfinite(self.maximum)
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How many of a tensor's elements lay in each of equal bins over its range."""
+
+    range: Range
+    counts: np.ndarray  # (bins,), int64
 
 
 class ReferenceActivations:
@@ -104,6 +116,39 @@ class ReferenceActivations:
             found |= self._quantiles(model, chunk, inside, report)
         return found
 
+    def histograms(
+        self,
+        model: Model,
+        names: Sequence[str],
+        *,
+        progress: Progress = lambda fraction: None,
+    ) -> dict[str, Histogram]:
+        """Where each tensor's elements lie between its extremes, over all samples.
+
+        Two passes: the extremes, then the counts, of some thousand elements a tensor and sample.
+        """
+        names = list(dict.fromkeys(names))
+        if not names:
+            return {}
+        model = as_float32(model)
+        seen = self._extremes(model, names, len(self), lambda fraction: progress(fraction / 2))
+        found: dict[str, Histogram] = {}
+        chunks = list(_chunks(seen))
+        for done, chunk in enumerate(chunks):
+
+            def report(fraction: float, done: int = done) -> None:
+                progress(0.5 + (done + fraction) / len(chunks) / 2)
+
+            probed, outputs = with_values(model, list(chunk))
+            ends = [(r.minimum, r.maximum) if r.finite else (0.0, 1.0) for r in chunk.values()]
+            self._load(probed, watch="histograms", ends=ends)
+            counted = self._observe(len(self), report)
+            found |= {
+                name: Histogram(range_, counted[output])
+                for (name, range_), output in zip(chunk.items(), outputs, strict=True)
+            }
+        return found
+
     def _extremes(
         self, model: Model, names: Sequence[str], count: int, progress: Progress
     ) -> dict[str, Range]:
@@ -114,6 +159,10 @@ class ReferenceActivations:
                 float(seen[f"minimum:{i}"]),
                 float(seen[f"maximum:{i}"]),
                 tuple(seen[f"shape:{i}"].tolist()),
+                (
+                    float(seen[f"sum:minimum:{i}"] / seen["samples"]),
+                    float(seen[f"sum:maximum:{i}"] / seen["samples"]),
+                ),
             )
             for i, name in enumerate(names)
         }
@@ -164,9 +213,10 @@ class ReferenceActivations:
         watch: str,
         keep: Sequence[int] = (),
         strides: Sequence[int] = (),
+        ends: Sequence[tuple[float, float]] = (),
     ) -> None:
         write_private(probed, self._path)
-        self._reference.load(self._path, _KEY, watch=watch, keep=keep, strides=strides)
+        self._reference.load(self._path, _KEY, watch=watch, keep=keep, strides=strides, ends=ends)
 
 
 def _chunks(sizes: Mapping[str, Range]) -> Iterator[dict[str, Range]]:

@@ -65,7 +65,7 @@ class Sessions:
         return {"shapes": values}, {}
 
     def load(self, header, arrays):
-        """Open a session. `watch` ("", "ranges" or "tails") says what `observe` will collect."""
+        """Open a session. `watch` says what `observe` keeps: ranges, tails, histograms, or ''."""
         import onnxruntime
 
         onnxruntime.disable_telemetry_events()
@@ -90,6 +90,8 @@ class Sessions:
             self._statistics[key] = Ranges(names)
         elif header["watch"] == "tails":
             self._statistics[key] = Tails(names, header["keep"], header["strides"])
+        elif header["watch"] == "histograms":
+            self._statistics[key] = Histograms(names, header["lows"], header["highs"])
         return {"inputs": {value.name: value.type for value in session.get_inputs()}}, {}
 
     def run(self, header, arrays):
@@ -121,16 +123,22 @@ class Sessions:
 class Ranges:
     """The element-wise extremes of outputs that come as pairs 'minimum:i' and 'maximum:i'.
 
+    'sum:minimum:i' and 'sum:maximum:i' add up those of the samples, 'samples' counts them.
     'shape:i' is kept from the first sample. Constant memory: a few numbers a tensor.
     """
 
     def __init__(self, names):
         self._names = names
         self._seen = {}
+        self._sums = {n: np.float64(0) for n in names if not n.startswith("shape:")}
+        self._samples = 0
 
     def add(self, outputs):
+        self._samples += 1
         for name in self._names:
             value = outputs[name]
+            if name in self._sums:
+                self._sums[name] += np.float64(value)
             if name not in self._seen:
                 self._seen[name] = value
             # np.minimum and np.maximum keep NaN: a tensor that was NaN once stays so.
@@ -140,7 +148,36 @@ class Ranges:
                 self._seen[name] = np.maximum(self._seen[name], value)
 
     def result(self):
-        return self._seen
+        sums = {"sum:" + name: np.asarray(value) for name, value in self._sums.items()}
+        return {**self._seen, **sums, "samples": np.asarray(self._samples)}
+
+
+class Histograms:
+    """How many elements of each output lie in each of equal bins between two known ends.
+
+    Of a large output every s-th element is counted, from another start in each sample: a few
+    thousand of each sample tell where to cut a tensor off.
+    """
+
+    BINS, LOOKED_AT = 2048, 8192
+
+    def __init__(self, names, lows, highs):
+        self._ends = {name: (low, high) for name, low, high in zip(names, lows, highs)}
+        self._counts = {name: np.zeros(self.BINS, np.int64) for name in names}
+        self._samples = 0
+
+    def add(self, outputs):
+        for name, (low, high) in self._ends.items():
+            values = outputs[name].reshape(-1)
+            stride = max(1, values.size // self.LOOKED_AT) | 1  # odd: no power of two is its rhythm
+            values = values[self._samples % stride :: stride]
+            bins = (values - np.float32(low)) * np.float32(self.BINS / max(high - low, 1e-30))
+            bins = np.nan_to_num(bins).clip(0, self.BINS - 1).astype(np.int64)
+            self._counts[name] += np.bincount(bins, minlength=self.BINS)
+        self._samples += 1
+
+    def result(self):
+        return dict(self._counts)
 
 
 class Tails:

@@ -28,6 +28,7 @@ from modelcheck.process import Workspace
 from modelcheck.reference import Reference, ReferenceActivations, open_reference
 from modelcheck.searching.climbing import Climb
 from modelcheck.searching.integers import (
+    CALIBRATIONS,
     Members,
     RememberedRanges,
     Sensitivity,
@@ -223,16 +224,13 @@ class Choosing:
         layers = weight_layers(model)
         forms = exact.forms()
 
-        def after(members: Members) -> tuple[Transform, ...]:
+        def after(members: Members, calibration: str) -> tuple[Transform, ...]:
             keep = [name for name in layers if name not in members]
             rest = {layer: form for layer, form in forms.items() if layer in set(keep)}
-            return (quantizer(scheme, list(layers), keep), *steps_of(rest))
-
-        def steps(members: Members) -> tuple[Transform, ...]:
-            return (*before, *after(members))
+            return (quantizer(scheme, list(layers), keep, calibration), *steps_of(rest))
 
         def net(members: Members) -> Runner:
-            return Runner(chain(*after(members))(model, self.context), engine)
+            return Runner(chain(*after(members, CALIBRATIONS[0]))(model, self.context), engine)
 
         floats = Runner(rival.net(), rival.engine)
 
@@ -260,20 +258,31 @@ class Choosing:
         over = gains(None, [climb.state]).get(0)
         if over is None or over.ratio < _WORTH_INT8:
             return
-        if not self._add(name, engine, steps(climb.state)).holds:
-            yield from self._spare(name, engine, sorted(climb.state), steps, scheme, model)
+        tried: dict[str, Contender] = {}
+        for calibration in CALIBRATIONS:
+            steps = (*before, *after(climb.state, calibration))
+            tried[calibration] = self._contender(_said(name, calibration), engine, steps)
+            yield
+            if tried[calibration].holds:
+                break
+        calibration = max(tried, key=lambda c: (tried[c].holds, tried[c].db))
+        self.contenders.append(tried[calibration])
+        if not tried[calibration].holds:
+            study = Sensitivity(model, scheme, self.context, self.reference, self.expected.arrays)
+            yield from self._spare(
+                _said(name, calibration), engine, sorted(climb.state), study,
+                lambda members: (*before, *after(members, calibration)),
+            )  # fmt: skip
 
     def _spare(
         self,
         name: str,
         engine: Engine,
         members: Sequence[str],
+        study: Sensitivity,
         steps: Callable[[Members], tuple[Transform, ...]],
-        scheme: str,
-        model: Model,
     ) -> Iterator[None]:
         """Keep the fewest of the costliest layers in float with which the limits hold."""
-        study = Sensitivity(model, scheme, self.context, self.reference, self.expected.arrays)
         noise: dict[str, float] = {}
         for layer, cost in study.order(members, self.workspace):
             noise[layer] = cost
@@ -351,6 +360,10 @@ class Choosing:
                 self.contenders[i] = replace(
                     self.contenders[i], gain=one.gain_over(original), latency_s=one.median_s
                 )
+
+
+def _said(name: str, calibration: str) -> str:
+    return name if calibration == CALIBRATIONS[0] else f"{name}, {calibration} ranges"
 
 
 def _engines(target: Target, known: Sequence[str]) -> tuple[Engine, ...]:

@@ -18,11 +18,12 @@ from modelcheck.model import Model
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
-from modelcheck.reference.activations import Range
+from modelcheck.reference.activations import Histogram, Range
 from modelcheck.transforms import Activations, Context, Transform, build
 from modelcheck.transforms.graph import constant, is_standard, layer_name
 
 Members = frozenset[str]  # layers in int8, by name
+CALIBRATIONS = ("minmax", "mse")  # ways to find ranges, in the order in which they are tried
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LOOKED_AT = 4  # samples that tell which layer costs how much
 _KEY = "sensitivity"
@@ -52,10 +53,24 @@ class RememberedRanges:
         self._known |= {(digest, inside, name): range_ for name, range_ in found.items()}
         return {name: self._known[digest, inside, name] for name in names}
 
+    def histograms(
+        self,
+        model: Model,
+        names: Sequence[str],
+        *,
+        progress: Callable[[float], None] = lambda fraction: None,
+    ) -> Mapping[str, Histogram]:
+        return self.activations.histograms(model, names, progress=progress)
 
-def quantizer(scheme: str, layers: Sequence[str], keep: Sequence[str]) -> Transform:
+
+def quantizer(
+    scheme: str, layers: Sequence[str], keep: Sequence[str], calibration: str = CALIBRATIONS[0]
+) -> Transform:
     """The step that writes `layers` in int8, but for those to keep in float."""
-    return build("quantize", {"scheme": scheme, "exclude": [n for n in layers if n in set(keep)]})
+    options = {"scheme": scheme, "exclude": [n for n in layers if n in set(keep)]}
+    if calibration != CALIBRATIONS[0]:
+        options["calibration"] = calibration
+    return build("quantize", options)
 
 
 def weight_layers(model: Model) -> dict[str, tuple[int, ...]]:

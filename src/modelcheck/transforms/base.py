@@ -11,7 +11,7 @@ import numpy as np
 
 from modelcheck.errors import UsageError
 from modelcheck.model import Model
-from modelcheck.reference.activations import Range
+from modelcheck.reference.activations import Histogram, Range
 
 
 class Claim(StrEnum):
@@ -36,8 +36,8 @@ class Activations(Protocol):
 
     A call yields one mapping a sample, from value name to array (with its batch axis). `ranges`
     gives, for each tensor, the interval that holds the share `inside` of its elements over all
-    samples. Only one sample's tensors are alive at a time, so both run in constant memory, and
-    both may be asked repeatedly.
+    samples, and `histograms` where they lie in it. Only one sample's tensors are alive at a time,
+    so all run in constant memory, and all may be asked repeatedly.
     """
 
     def __call__(
@@ -52,6 +52,10 @@ class Activations(Protocol):
         inside: float = 1.0,
         progress: Callable[[float], None] = ...,
     ) -> Mapping[str, Range]: ...
+
+    def histograms(
+        self, model: Model, names: Sequence[str], *, progress: Callable[[float], None] = ...
+    ) -> Mapping[str, Histogram]: ...
 
 
 @dataclass(frozen=True)

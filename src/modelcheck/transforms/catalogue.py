@@ -132,7 +132,9 @@ _ROWS = (
             {},
             {"scheme": "qoperator"},
             {"calibration": "percentile", "activation": "uint8"},
-            {"per_channel": False},
+            {"per_channel": False, "calibration": "mse"},
+            {"calibration": "entropy"},
+            {"calibration": "average"},
         ),
     ),
     Row(

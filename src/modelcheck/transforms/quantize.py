@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 import onnx_ir as ir
@@ -12,8 +12,8 @@ from pydantic import Field
 from modelcheck.model import Model
 from modelcheck.model.static import Static
 from modelcheck.reference.activations import Range
-from modelcheck.transforms.base import Claim, Context, Transform
-from modelcheck.transforms.calibration import grid, is_usable
+from modelcheck.transforms.base import Activations, Claim, Context, Transform
+from modelcheck.transforms.calibration import grid, is_usable, narrowed
 from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.graph import CannotChange, is_standard, layer_weights
 from modelcheck.transforms.opset import raised_to_13
@@ -37,8 +37,11 @@ def quantize(
         ),
     ] = "qdq",
     calibration: Annotated[
-        Literal["minmax", "percentile"],
-        Field(description="The range of a tensor: all its values, or nearly all of them."),
+        Literal["minmax", "percentile", "mse", "entropy", "average"],
+        Field(
+            description="The range of a tensor: all its values; nearly all; what loses least by"
+            " squares, or by entropy; the mean of the samples' own extremes."
+        ),
     ] = "minmax",
     percentile: Annotated[
         float,
@@ -83,6 +86,7 @@ def quantize(
     """
     choices = _Choices(
         integer=scheme == "qoperator",
+        calibration=calibration,
         inside=percentile / 100 if calibration == "percentile" else 1.0,
         per_channel=per_channel,
         activation=activation,
@@ -102,6 +106,7 @@ class _Choices:
     """The options; `inside` is the share of a tensor's values that its range takes in."""
 
     integer: bool
+    calibration: Literal["minmax", "percentile", "mse", "entropy", "average"]
     inside: float
     per_channel: bool
     activation: Literal["int8", "uint8"]
@@ -128,9 +133,7 @@ def _quantized(model: Model, context: Context, choices: _Choices) -> Model:
             layers, integer=choices.integer, round_last=choices.round_last, pool=choices.spare
         )
         missing = [name for name in chosen.calibrated if name not in ranges]
-        ranges |= activations.ranges(
-            body, missing, inside=choices.inside, progress=context.progress
-        )
+        ranges |= _ranges(activations, body, missing, choices, context.progress)
         usable = _usable(chosen, ranges, context)
         if len(usable) == len(layers):
             break
@@ -143,6 +146,27 @@ def _quantized(model: Model, context: Context, choices: _Choices) -> Model:
                     fusing=_fusing(edit, chosen.layers, choices))  # fmt: skip
     (write_qoperator if choices.integer else write_qdq)(writer)
     return edit.done()
+
+
+def _ranges(
+    activations: Activations,
+    model: Model,
+    names: Sequence[str],
+    choices: _Choices,
+    progress: Callable[[float], None],
+) -> Mapping[str, Range]:
+    """The range that each tensor's grid shall span."""
+    if choices.calibration in ("mse", "entropy"):
+        criterion: Literal["mse", "entropy"] = "mse" if choices.calibration == "mse" else "entropy"
+        seen = activations.histograms(model, names, progress=progress)
+        return {name: narrowed(histogram, criterion) for name, histogram in seen.items()}
+    found = activations.ranges(model, names, inside=choices.inside, progress=progress)
+    if choices.calibration == "average":
+        return {
+            name: replace(r, minimum=r.usual[0], maximum=r.usual[1]) if r.usual and r.finite else r
+            for name, r in found.items()
+        }
+    return found
 
 
 def _raised(model: Model, choices: _Choices) -> Model:

@@ -1,0 +1,99 @@
+"""Ranges of int8 grids: what each way of calibrating makes of the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from quantizing import Net, Quantizer, images, quantizing
+
+from modelcheck.reference.activations import Histogram, Range
+from modelcheck.transforms import quantize
+from modelcheck.transforms.calibration import grid, narrowed
+
+BINS = 2048
+
+
+@pytest.fixture(scope="module")
+def quantizer() -> Iterator[Quantizer]:
+    with quantizing() as made:
+        yield made
+
+
+def counted(values: np.ndarray) -> Histogram:
+    low, high = float(values.min()), float(values.max())
+    counts, _ = np.histogram(values, BINS, (low, high))
+    return Histogram(Range(low, high, values.shape), counts)
+
+
+def error_of(values: np.ndarray, chosen: Range) -> float:
+    """The mean square error of rounding to the grid of a range."""
+    steps = grid(chosen, "int8")
+    low, high = steps.ends
+    scale = float(steps.scale)
+    rounded = np.rint(values.clip(low, high) / scale) * scale
+    return float(np.mean((values - rounded) ** 2))
+
+
+def with_outliers() -> np.ndarray:
+    values = np.random.default_rng(0).standard_normal(200_000)
+    values[:2] = 12.0, -11.0
+    return values
+
+
+@pytest.mark.parametrize("criterion", ["mse", "entropy"])
+def test_few_numbers_far_out_are_cut_off(criterion: str) -> None:
+    values = with_outliers()
+    chosen = narrowed(counted(values), criterion)  # type: ignore[arg-type]
+    assert chosen.maximum < 9
+    assert chosen.minimum > -9
+    assert error_of(values, chosen) < error_of(values, Range(values.min(), values.max(), ()))
+
+
+def test_no_narrower_range_has_a_smaller_square_error() -> None:
+    values = with_outliers()
+    best = error_of(values, narrowed(counted(values), "mse"))
+    for part in np.linspace(1.0, 0.2, 33):
+        other = Range(part * values.min(), part * values.max(), ())
+        assert best <= 1.02 * error_of(values, other)
+
+
+def test_numbers_that_fill_their_range_keep_it() -> None:
+    values = np.random.default_rng(0).uniform(-1, 3, 100_000)
+    chosen = narrowed(counted(values), "mse")
+    assert chosen.maximum == pytest.approx(3, rel=0.02)
+    assert chosen.minimum == pytest.approx(-1, rel=0.02)
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf")])
+@pytest.mark.parametrize("criterion", ["mse", "entropy"])
+def test_what_has_no_range_stays_as_it_is(criterion: str, value: float) -> None:
+    seen = Range(value, value, (4,))
+    counts = np.full(BINS, 1, np.int64)
+    assert narrowed(Histogram(seen, counts), criterion) is seen  # type: ignore[arg-type]
+
+
+def test_histograms_are_of_all_samples(quantizer: Quantizer) -> None:
+    net = Net("n", 3, 8, 8)
+    model = net.model(net.conv("x", 3, 4), "n", 4, 8, 8)
+    samples = images(0, 4, 3, 8, 8)
+    activations = quantizer.context(samples).activations
+    assert activations is not None
+    seen = activations.histograms(model, ["x"])["x"]
+    values = np.concatenate([np.asarray(s["x"]).ravel() for s in samples])
+    assert seen.range.minimum == values.min()
+    assert seen.range.maximum == values.max()
+    assert seen.counts.sum() == values.size  # few enough to count every one
+    centres = seen.range.minimum + (values.max() - values.min()) / BINS * (np.arange(BINS) + 0.5)
+    assert np.average(centres, weights=seen.counts) == pytest.approx(values.mean(), abs=1e-2)
+
+
+def test_the_average_is_that_of_the_extremes_of_samples(quantizer: Quantizer) -> None:
+    net = Net("n", 3, 4, 4)
+    model = net.model(net.conv("x", 3, 4), "n", 4, 4, 4)
+    samples = [{"x": np.full((1, 3, 4, 4), v, np.float32)} for v in (1.0, 2.0, 9.0)]
+    made = quantize(calibration="average")(model, quantizer.context(samples))
+    assert made.weights["x.scale"] == pytest.approx(4.0 / 255)  # of 1, 2 and 9
+    made = quantize()(model, quantizer.context(samples))
+    assert made.weights["x.scale"] == pytest.approx(9.0 / 255)
