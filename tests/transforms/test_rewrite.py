@@ -552,3 +552,45 @@ def test_what_is_done_to_each_channel_goes_into_the_weights(runner: Runner, case
 )  # fmt: skip
 def test_what_is_no_scale_of_channels_stays(original: Model) -> None:
     assert rewrite(rules=["affine-into-conv"])(original) is original
+
+
+def family(*sizes: int, then: str | None = "Relu", differ: bool = False) -> Model:
+    """Convolutions of so many channels each that read one tensor, beside one another behind."""
+    nodes, weights = [], {}
+    for i, size in enumerate(sizes):
+        weights[f"w{i}"], weights[f"b{i}"] = normal(i, size, 4, 1, 1), normal(10 + i, size)
+        given = ["x", f"w{i}", f"b{i}"][: 2 + i % 2]
+        strides = [2, 2] if differ and i else [1, 1]
+        nodes.append(node("Conv", given, [f"c{i}"], name=f"conv{i}", strides=strides))
+        if then == "silu":
+            nodes.append(node("Sigmoid", [f"c{i}"], [f"g{i}"], name=f"gate{i}"))
+            nodes.append(node("Mul", [f"c{i}", f"g{i}"], [f"y{i}"], name=f"mul{i}"))
+        else:
+            nodes.append(node(then or "Abs", [f"c{i}"], [f"y{i}"], name=f"act{i}"))
+    shapes = {f"y{i}": free((1,) * 4) for i in range(len(sizes))}
+    return model(nodes, weights, {"x": ("n", 4, 6, 6)}, shapes)
+
+
+@pytest.mark.parametrize("then", ["Relu", "silu", "Abs"])
+def test_convolutions_of_one_tensor_become_one(runner: Runner, then: str) -> None:
+    original = family(3, 5, 8, then=then)
+    changed = rewrite(rules=["siblings-as-one"])(original)
+    runner.check(changed)
+    counts = [n.op_type for n in changed.graph]
+    assert counts.count("Conv") == 1
+    assert counts.count("Relu" if then == "Relu" else "Sigmoid") == (then != "Abs")
+    assert changed.signature == original.signature
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    for actual in (
+        runner.onnxruntime(changed, inputs),
+        *(runner.opencv(changed, inputs, engine=engine) for engine in ENGINES.values()),
+    ):
+        assert worst_error(expected, actual) < 10 * ROUNDING
+
+
+def test_convolutions_that_differ_or_are_excluded_stay_apart() -> None:
+    apart = family(3, 5, differ=True)
+    assert rewrite(rules=["siblings-as-one"])(apart) is apart
+    two = family(3, 5)
+    assert rewrite(rules=["siblings-as-one"], exclude=["conv1"])(two) is two

@@ -25,7 +25,8 @@ from modelcheck.transforms import Transform, build, chain
 from modelcheck.transforms.rewrite import RULES
 
 # What is tried on a whole net, before its layers are looked at and after they are chosen.
-WHOLE = ("affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns")
+WHOLE = ("affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
+         "siblings-as-one")  # fmt: skip
 AFTERWARDS = ("activation-apart",)
 # What writes a layer as another operator. None is the layer as it stands.
 FORMS = (

@@ -84,7 +84,7 @@ _ROWS = (
             {"rules": ["matmul-as-gemm"]},
             {"rules": ["convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns"]},
             {"rules": ["activation-apart"]},
-            {"rules": ["affine-into-conv"]},
+            {"rules": ["affine-into-conv", "siblings-as-one"]},
             {"rules": ["convtranspose-as-conv", "conv1x1-as-matmul", "conv-as-matmul"]},
         ),
     ),

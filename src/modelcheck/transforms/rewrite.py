@@ -30,6 +30,7 @@ from modelcheck.transforms.rules import (
     padding,
     pooling,
     shapes,
+    siblings,
     transposed,
     transposition,
 )
@@ -46,6 +47,7 @@ RULES: Mapping[str, Rule] = {
         transposed.AS_CONV,
         transposition.IN_FOUR_AXES,
         pooling.IN_TURNS,
+        siblings.AS_ONE,
         activation.APART,
         convolution.POINTWISE,
         convolution.WINDOWED,
@@ -58,7 +60,7 @@ RULES: Mapping[str, Rule] = {
 Name = Literal[
     "explicit-pads", "explicit-shapes", "pad-before-pool", "constants-second",
     "affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
-    "activation-apart",
+    "siblings-as-one", "activation-apart",
     "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
     "gemm-as-matmul", "matmul-as-gemm",
 ]  # fmt: skip
@@ -90,6 +92,7 @@ def rewrite(
     convtranspose-as-conv  with a channel for each phase of the output, then put in place
     transpose-in-4d     of other ranks, in one or two turns of four axes
     maxpool-in-turns    a wide window over what a narrower one found
+    siblings-as-one     convolutions of one tensor, alike but for their weights
     activation-apart    a Reshape before the activation, so that it is not fused
     conv1x1-as-matmul   Y = W·X + b over H·W pixels: Reshape, MatMul, Add, Reshape
     conv-as-matmul      k×k: Pad, k·k Slices, Concat, and the same product
@@ -156,12 +159,12 @@ def _apply_rule(
     """Whether it wrote any layer anew; what it could not goes to `left`, with the reason."""
     static, changed = Static(edit.graph, edit.opset), False
     for node in [node for node in edit.graph if is_standard(node, *rule.operators)]:
-        if not wanted(layer_name(node)):
+        if node.graph is None or not wanted(layer_name(node)):  # None: a rule has removed it
             continue
         try:
             if edit.opset < rule.opset:
                 raise CannotChange(f"opset {edit.opset} is older than {rule.opset}")
-            changed = rule.apply(Site(edit, static, node)) or changed
+            changed = rule.apply(Site(edit, static, node, wanted)) or changed
         except CannotChange as reason:
             left.append((layer_name(node), f"{rule.name}: {reason}"))
     return changed

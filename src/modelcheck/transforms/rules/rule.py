@@ -15,11 +15,15 @@ from modelcheck.transforms.graph import FLOATS, CannotChange, constant, layer_na
 
 @dataclass(frozen=True)
 class Site:
-    """A node that a rule looks at, the graph it stands in, and what is known of the values."""
+    """A node that a rule looks at, the graph it stands in, and what is known of the values.
+
+    `wanted` says of other layers, by name, whether they may be written anew with it.
+    """
 
     edit: Edit
     static: Static
     node: ir.Node
+    wanted: Callable[[str], bool] = lambda name: True
 
     def dims(self, value: ir.Value | None, *, rank: int | None = None) -> tuple[int, ...]:
         """All dimensions but the first, the batch. Raises CannotChange where one is unknown."""
