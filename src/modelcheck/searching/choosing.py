@@ -38,7 +38,7 @@ from modelcheck.searching.integers import (
     weight_layers,
 )
 from modelcheck.searching.plan import Contender, Goal, SearchPlan
-from modelcheck.searching.rewriting import NET_ROUNDS, NET_S, Rewriting, steps_of
+from modelcheck.searching.rewriting import NET_ROUNDS, NET_S, OPENINGS, Rewriting, steps_of
 from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine, Target
 from modelcheck.targets.pool import PoolRun
@@ -163,22 +163,31 @@ class Choosing:
     ) -> Iterator[str]:
         """Fill `found` with the rewriting for each engine, the fastest first.
 
-        All engines begin; those that are not far behind then by then go on.
+        All engines begin, with every opening; those that are not far behind then go on.
         """
-        begun: list[Rewriting] = []
-        for engine in self.original:
-            share = _BEGINNING * (len(begun) + 1) / len(self.original)
-            begun.append(
-                Rewriting(self.made(self._base), self.expected.arrays, self.watch, engine,
-                          begin_s + seconds * share)
-            )  # fmt: skip
-            yield from begun[-1].begin()
+        model, begun = self.made(self._base), list[Rewriting]()
+        openings = [(), *((rule,) for rule in OPENINGS)]
+        for number, engine in enumerate(self.original):
+            known: dict[str, dict[str, Times | NotRun]] = {}
+            for place, opening in enumerate(openings, start=1):
+                share = (number + place / len(openings)) / len(self.original)
+                rewriting = Rewriting(
+                    model, self.expected.arrays, self.watch, engine,
+                    begin_s + seconds * _BEGINNING * share, whole=opening, known=known,
+                )  # fmt: skip
+                if not opening or rewriting.net() != model:
+                    yield from rewriting.begin()
+                    begun.append(rewriting)
         times = self.watch.race(
-            {str(r.engine): Runner(r.net(), r.engine) for r in begun},
+            {str(i): Runner(r.net(), r.engine) for i, r in enumerate(begun)},
             self.expected.arrays, rounds=RACE_ROUNDS, seconds=RACE_S / 2,
         )  # fmt: skip
-        run = [(t.median_s, r) for r in begun if isinstance(t := times[str(r.engine)], Times)]
+        run = [
+            (t.median_s, r) for i, r in enumerate(begun) if isinstance(t := times[str(i)], Times)
+        ]
         run.sort(key=lambda one: one[0])
+        run = [one for i, one in enumerate(run)
+               if one[1].engine not in {other.engine for _, other in run[:i]}]  # fmt: skip
         found.update({r.engine: r for _, r in run})
         near = [r for latency_s, r in run if latency_s < _FAR_BEHIND * run[0][0]]
         for number, rewriting in enumerate(near, start=1):

@@ -19,14 +19,15 @@ from typing import Self
 from modelcheck.model import Model
 from modelcheck.searching.climbing import Climb, pays
 from modelcheck.searching.layers import Kind, kinds
-from modelcheck.searching.stopwatch import Arrays, Gain, Runner, Stopwatch, Times
+from modelcheck.searching.stopwatch import Arrays, Gain, NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine
 from modelcheck.transforms import Transform, build, chain
 from modelcheck.transforms.rewrite import RULES
 
 # What is tried on a whole net, before its layers are looked at and after they are chosen.
-WHOLE = ("affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
-         "siblings-as-one")  # fmt: skip
+WHOLE = ("affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns")
+# What may pay only with other forms of the layers: a search begins with each of them, and without.
+OPENINGS = ("siblings-as-one",)
 AFTERWARDS = ("activation-apart",)
 # What writes a layer as another operator. None is the layer as it stands.
 FORMS = (
@@ -69,6 +70,7 @@ class Rewriting:
     engine: Engine
     deadline_s: float  # of time.monotonic()
     whole: tuple[str, ...] = ()
+    known: dict[str, dict[str, Times | NotRun]] = field(default_factory=dict)  # races, by kind
     costs: list[LayerCost] = field(default_factory=list)
     chosen: Assignment = field(default_factory=dict)
     afterwards: tuple[str, ...] = ()
@@ -152,12 +154,12 @@ class Rewriting:
                 continue
             if self._late():
                 return
-            found = self.watch.race(
-                {f: Runner(m, self.engine) for f, m in {"": kind.alone, **changed}.items()},
-                [kind.sample()],
-                rounds=_ALONE_ROUNDS,
-                seconds=_ALONE_S,
-            )
+            if kind.digest not in self.known:
+                self.known[kind.digest] = self.watch.race(
+                    {f: Runner(m, self.engine) for f, m in {"": kind.alone, **changed}.items()},
+                    [kind.sample()], rounds=_ALONE_ROUNDS, seconds=_ALONE_S,
+                )  # fmt: skip
+            found = dict(self.known[kind.digest])
             as_it_is = found.pop("")
             runs = {form: t for form, t in found.items() if isinstance(t, Times)}
             if isinstance(as_it_is, Times) and runs:
