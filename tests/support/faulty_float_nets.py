@@ -25,6 +25,15 @@ def _padded_pool() -> Model:
     return g.model(g.op("AveragePool", y, kernel_shape=[3, 3]))
 
 
+def _padded_convolution(begin: int, end: int) -> Make:
+    def make() -> Model:
+        g = Graph(1, 4, 8, 8)
+        pads = g.constant([0, 0, begin, begin, 0, 0, end, end], np.int64)
+        return g.model(g.conv(g.op("Pad", "x", pads), 4, 4, 1, 1))
+
+    return make
+
+
 def _transposed(**attributes: object) -> Make:
     def make() -> Model:
         g = Graph(1, 4, 8, 8)
@@ -212,6 +221,12 @@ FLOAT_CASES: dict[str, Case] = {
     "counted-padding": Case(
         _window("AveragePool", 3, count_include_pad=1, **_SAME), _padded_pool,
         _window("AveragePool", 3, count_include_pad=1),
+    ),
+    "pointwise-padded": Case(
+        _window("Conv", 1, pads=[1, 1, 1, 1]), _padded_convolution(1, 1), _window("Conv", 1)
+    ),
+    "pointwise-padded-at-one-end": Case(
+        _window("Conv", 1, pads=[0, 0, 1, 1]), _padded_convolution(0, 1), _window("Conv", 1)
     ),
     "dilated-pool": Case(
         _window("MaxPool", 3, dilations=[2, 2]), None, _window("MaxPool", 3, dilations=[1, 1])

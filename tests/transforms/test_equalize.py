@@ -168,3 +168,22 @@ def test_input_channels_lie_where_groups_put_them(groups: int, first: int, count
     assert np.array_equal(whole(reader.scaled(weight, factor)), expected)
     largest = np.abs(whole(weight)).max(axis=0)[first : first + count]
     assert np.array_equal(reader.largest(weight, count), largest)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_weight_that_is_not_finite_spoils_no_other_channel(
+    quantizer: Quantizer, value: float
+) -> None:
+    net, y = plain()
+    weight = net.weight(2, 8, 1, 1)
+    net.weights[weight][0, 1] = value
+    original = net.model(net.op("Conv", [y, weight]), "n", 2, 8, 8)
+    assert equalize()(original, quantizer.context(SAMPLES)) is original
+
+
+def test_numbers_near_the_ends_of_float32_stay(quantizer: Quantizer) -> None:
+    net, y = plain()
+    weight = net.weight(2, 8, 1, 1)
+    net.weights[weight] = np.full_like(net.weights[weight], 3e38)
+    original = net.model(net.op("Conv", [y, weight]), "n", 2, 8, 8)
+    assert equalize(balance=1.0)(original, quantizer.context(SAMPLES)) is original

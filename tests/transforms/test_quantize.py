@@ -365,6 +365,22 @@ def test_what_rounding_cuts_off_is_left_to_it(quantizer, runner: Runner, bounds)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_clip_whose_bounds_are_attributes_is_what_it_is(quantizer, runner: Runner, scheme):
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], name="c", pads=[1] * 4),
+        node("Clip", ["c"], ["r"], min=1.0, max=6.0),
+        node("Conv", ["r", "v"], ["y"], name="y", pads=[1] * 4),
+    ]
+    weights = {"w": 0.2 * normal(0, 16, 16, 3, 3), "v": 0.2 * normal(1, 16, 16, 3, 3)}
+    shape = [1, 16, 16, 16]
+    original = model(nodes, weights, {"x": shape}, {"y": shape}, opset=10)
+    samples = images(0, *shape)
+    quantized = quantizer(original, samples, per_channel=False, scheme=scheme, spare=False)
+    expected = runner.onnxruntime(original, samples[0])
+    assert worst_sqnr_db(expected, runner.onnxruntime(quantized.model, samples[0])) >= 25
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_relu_beside_signed_numbers_still_cuts_off(quantizer, runner: Runner, scheme):
     net = Net("n", 3, 6, 6)
     cut = net.op("Relu", [net.conv("x", 3, 4)])

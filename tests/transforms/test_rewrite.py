@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 from small_graphs import (
     CLASSIC,
     NEW,
@@ -297,6 +298,12 @@ TRANSPOSED = {
     ),
     "unlike steps": transposed((4, 3, 5, 3), (1, 4, 5, 7), strides=[3, 1], pads=[2, 0, 1, 1]),
     "fewer taps than steps": transposed((4, 3, 2, 1), (1, 4, 5, 7), strides=[3, 2]),
+    "one tap and padding": transposed(
+        (4, 3, 2, 2), (1, 4, 8, 8), strides=[2, 2], output_padding=[1, 1]
+    ),
+    "one tap and padding at one end": transposed(
+        (4, 3, 3, 3), (1, 4, 8, 8), strides=[3, 3], pads=[1, 1, 1, 3], output_padding=[2, 2]
+    ),
     "no steps": transposed((4, 3, 3, 3), (2, 4, 5, 7), pads=[1, 0, 1, 2]),
     "dilated": transposed((4, 3, 3, 3), (2, 4, 5, 7), dilations=[2, 1], pads=[2, 1, 2, 1]),
     "groups": transposed((4, 3, 4, 4), (2, 4, 5, 7), strides=[2, 2], pads=[1] * 4, group=2),
@@ -594,3 +601,91 @@ def test_convolutions_that_differ_or_are_excluded_stay_apart() -> None:
     assert rewrite(rules=["siblings-as-one"])(apart) is apart
     two = family(3, 5)
     assert rewrite(rules=["siblings-as-one"], exclude=["conv1"])(two) is two
+
+
+RESHAPED = {
+    "a transposition": model(
+        [
+            node("Transpose", ["x"], ["t"], name="t", perm=[0, 2, 1]),
+            node("Reshape", ["t", "s"], ["y"], name="r"),
+        ],
+        {"s": np.array([0, -1])}, {"x": (2, 3, 4)}, {"y": free((1,) * 2)},
+    ),
+    "a transposition of a free batch": model(
+        [
+            node("Transpose", ["x"], ["t"], name="t", perm=[0, 2, 1]),
+            node("Reshape", ["t", "s"], ["y"], name="r"),
+        ],
+        {"s": np.array([0, -1])}, {"x": ("n", 3, 4)}, {"y": free((1,) * 2)},
+    ),
+    "a transposed convolution": model(
+        [
+            node("ConvTranspose", ["x", "w"], ["c"], name="c", strides=[2, 2]),
+            node("Reshape", ["c", "s"], ["y"], name="r"),
+        ],
+        {"w": normal(1, 2, 3, 2, 2), "s": np.array([0, 0, -1])}, {"x": (2, 2, 4, 4)},
+        {"y": free((1,) * 3)},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("case", RESHAPED)
+def test_a_zero_in_a_shape_behind_a_rule_is_still_the_size_it_was(
+    runner: Runner, case: str, engine: str
+) -> None:
+    original = RESHAPED[case]
+    changed = rewrite(rules=["transpose-in-4d", "convtranspose-as-conv"])(original)
+    assert changed is not original
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    actual = runner.opencv(changed, inputs, engine=ENGINES[engine])
+    assert worst_error(expected, actual) < 10 * ROUNDING
+
+
+def branching(layer: object, inner: object, weights: dict[str, np.ndarray]) -> Model:
+    """A layer whose result, or input, a node within a branch reads."""
+    branches = {
+        "then_branch": helper.make_graph([inner], "t", [], [info("t")]),
+        "else_branch": helper.make_graph([node("Identity", ["x"], ["e"])], "e", [], [info("e")]),
+    }
+    choice = node("If", ["flag"], ["z"], name="if", **branches)
+    flag = np.array(True)
+    return model(
+        [layer, choice], {**weights, "flag": flag}, {"x": (1, 2, 8, 8)},
+        {"y": free((1,) * 4), "z": free((1,) * 4)},
+    )  # fmt: skip
+
+
+def info(name: str) -> object:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+
+
+def test_what_a_branch_reads_is_not_taken_for_a_neighbour() -> None:
+    weights = {"w": normal(1, 2, 2, 2, 2)}
+    layer = node("ConvTranspose", ["x", "w"], ["y"], name="y", strides=[2, 2])
+    read = branching(layer, node("Relu", ["y"], ["t"]), weights)
+    rewrite(rules=["convtranspose-as-conv"])(read)
+    pool = node("MaxPool", ["x"], ["y"], name="y", kernel_shape=[5, 5], pads=[2] * 4)
+    inner = node("MaxPool", ["x"], ["t"], kernel_shape=[3, 3], pads=[1] * 4)
+    beside_it = branching(pool, inner, {})
+    assert rewrite(rules=["maxpool-in-turns"])(beside_it) is beside_it
+
+
+def test_a_reshape_of_old_opsets_has_its_shape_as_an_attribute() -> None:
+    reshape = node("Reshape", ["x"], ["y"], name="r", shape=[2, 12])
+    original = model([reshape], {}, {"x": (2, 3, 4)}, {"y": (2, 12)}, opset=4)
+    rewrite()(original)
+
+
+def test_numbers_that_float32_does_not_hold_stay_outside_the_weights() -> None:
+    original = beside(
+        node("Mul", ["x", "c"], ["a"]), convolved("a", "y"), c=np.array(1e-38, np.float32)
+    )
+    assert rewrite(rules=["affine-into-conv"])(original) is original
+
+
+def test_an_empty_tensor_is_not_reshaped() -> None:
+    turn = node("Transpose", ["x"], ["y"], name="turn", perm=[2, 0, 1])
+    original = model([turn], {}, {"x": (2, 0, 3)}, {"y": (3, 2, 0)})
+    assert rewrite(rules=["transpose-in-4d"])(original) is original

@@ -76,3 +76,25 @@ def test_its_log_is_as_loud_afterwards_as_before() -> None:
     simplify()(foldable())
     assert logging.getLogger("onnx_ir").level == logging.INFO
     logging.getLogger("onnx_ir").setLevel(logging.NOTSET)
+
+
+@pytest.mark.parametrize(("operator", "opset"), [("Softmax", 11), ("LpNormalization", 17)])
+def test_what_numpy_would_compute_otherwise_is_not_folded(
+    runner: Runner, operator: str, opset: int
+) -> None:
+    attributes = {"p": 1} if operator == "LpNormalization" else {}
+    original = model(
+        [
+            node(operator, ["k"], ["t"], name="t", axis=1, **attributes),
+            node("Mul", ["x", "t"], ["y"], name="y"),
+        ],
+        {"k": normal(3, 1, 2, 3)}, {"x": (1, 2, 3)}, {"y": (1, 2, 3)}, opset=opset,
+    )  # fmt: skip
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(simplify()(original), inputs)) < 1e-6
+
+
+def test_nothing_to_do_gives_the_very_same_model() -> None:
+    original = model([node("Relu", ["x"], ["y"])], {}, {"x": (1, 3)}, {"y": (1, 3)})
+    assert simplify()(original) is original

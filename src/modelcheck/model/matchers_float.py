@@ -59,6 +59,21 @@ def same_begins_elsewhere(scene: Scene) -> list[str]:
     return names(found)
 
 
+def pointwise_padded(scene: Scene) -> list[str]:
+    return names(n for n in scene.nodes("Conv") if set(scene.kernel(n)) == {1} and padded(n))
+
+
+def pointwise_padded_at_one_end(scene: Scene) -> list[str]:
+    """More pixels at the end than at the begin."""
+    found = []
+    for node in scene.nodes("Conv"):
+        pads = list(node.attributes.get_ints("pads", ()))
+        ends = zip(pads[: len(pads) // 2], pads[len(pads) // 2 :], strict=True)
+        if set(scene.kernel(node)) == {1} and any(end > begin for begin, end in ends):
+            found.append(node)
+    return names(found)
+
+
 def transposed_size(scene: Scene) -> list[str]:
     """A ConvTranspose that gives the size of its output instead of pads."""
     found = scene.nodes("ConvTranspose")

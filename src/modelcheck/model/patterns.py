@@ -178,6 +178,16 @@ PATTERNS = (
         f.counted_padding,
     ),
     Pattern(
+        "pointwise-padded", "a 1x1 convolution with padding: memory that is none of its own",
+        (NEW,), _WRONG, "Pad before it, or give it a wider kernel with zeros.", f.pointwise_padded,
+    ),
+    Pattern(
+        "pointwise-padded-at-one-end", "a 1x1 convolution with more padding at the end than at the "
+        "begin: memory that is none of its own",
+        OLD, _WRONG, "Pad before it, or give it a wider kernel with zeros.",
+        f.pointwise_padded_at_one_end,
+    ),
+    Pattern(
         "dilated-pool", "dilated pooling: the dilation is ignored",
         OLD, _WRONG, _NEW_ENGINE, f.with_dilations("MaxPool", "AveragePool"),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -165,6 +165,9 @@ def _readers(value: ir.Value, first: int, static: Static) -> list[_Reader]:
     found = []
     for use in value.uses():
         node = use.node
+        maker = value.producer()
+        if maker is not None and node.graph is not maker.graph:
+            raise CannotChange("a branch reads its result")
         if is_standard(node, "Conv") and use.idx == 0:
             found.append(_Reader(_slot(node), first))
         elif is_standard(node, *_HOMOGENEOUS) and use.idx == 0 and len(node.outputs) == 1:
@@ -211,7 +214,8 @@ def _with_maxima(model: Model, names: Sequence[str]) -> tuple[Model, list[str]]:
 
 def _factors(active: np.ndarray, weights: np.ndarray, balance: float) -> np.ndarray:
     """Powers of two near active^balance / weights^(1 - balance), their mean exponent near 0."""
-    if not (np.isfinite(active).all() and active.any() and weights.any()):
+    finite = np.isfinite(active).all() and np.isfinite(weights).all()
+    if not (finite and active.any() and weights.any()):
         return np.ones(active.size)
     # A channel that is dead gets a factor that keeps its weights from widening the steps of others.
     active, weights = (np.maximum(x, _DEAD * x.max()) for x in (active, weights))
@@ -221,14 +225,19 @@ def _factors(active: np.ndarray, weights: np.ndarray, balance: float) -> np.ndar
 
 
 def _rescale(edit: Edit, joint: _Joint, factor: np.ndarray) -> None:
-    node, index = joint.slot.node, joint.slot.index
-    changed: Mapping[int, np.ndarray] = {index: joint.slot.scale_outputs(_weight(node), 1 / factor)}
-    bias = constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    """Nothing where a number would become too large, or so small that it loses digits."""
+    node, slot = joint.slot.node, joint.slot
+    weight, bias = _weight(node), constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    changed = [(node, slot.index, weight, slot.scale_outputs(weight, 1 / factor))]
     if bias is not None:
-        changed = {**changed, 2: bias.numpy() / factor}
-    for at, array in changed.items():
-        edit.own_constant(node, at, array.astype(_weight(node).dtype), "equalized")
+        changed.append((node, 2, bias.numpy(), bias.numpy() / factor))
     for reader in joint.readers:
-        weight = _weight(reader.slot.node)
-        scaled = reader.scaled(weight, factor).astype(weight.dtype)
-        edit.own_constant(reader.slot.node, 1, scaled, "equalized")
+        read = _weight(reader.slot.node)
+        changed.append((reader.slot.node, 1, read, reader.scaled(read, factor)))
+    least, most = np.finfo(np.float32).tiny, np.finfo(np.float32).max
+    for _, _, before, after in changed:
+        sizes = np.abs(after[before != 0])
+        if np.any(sizes > most) or np.any(sizes < least):
+            return
+    for at, index, before, after in changed:
+        edit.own_constant(at, index, after.astype(before.dtype), "equalized")

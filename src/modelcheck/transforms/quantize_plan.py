@@ -197,6 +197,9 @@ def bounds_of(node: ir.Node) -> tuple[float, float] | None:
     low, high = -math.inf, math.inf
     if node.op_type == "Relu":
         return 0.0, high
+    if "min" in node.attributes or "max" in node.attributes:  # before opset 11
+        get = node.attributes.get_float
+        return get("min", low), get("max", high)
     for index, value in enumerate(node.inputs[1:]):
         bound = constant(value)
         if value is not None and bound is None:

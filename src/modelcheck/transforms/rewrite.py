@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
+import onnx_ir as ir
 from pydantic import Field
 
 from modelcheck.errors import UsageError
@@ -128,6 +129,7 @@ def rewrite(
         for name in names:
             if name in unwanted:
                 context.leave(name, "excluded")
+        known = frozenset(edit.graph)
         # What was written anew has shapes that the next round knows.
         while True:
             left: list[tuple[str, str]] = []
@@ -137,10 +139,20 @@ def rewrite(
             edit.graph.sort()  # shapes follow from those before
         for name, reason in left:
             context.leave(name, reason)
+        _keep_shapes(edit, known)
         changed = edit.done()
         return model if changed is raised else changed
 
     return Transform("rewrite", Claim.EXACT, apply)
+
+
+def _keep_shapes(edit: Edit, known: frozenset[ir.Node]) -> None:
+    """No Reshape that rules wrote may stand before one with a 0, which an engine gets wrong."""
+    static = Static(edit.graph, edit.opset)
+    for node in [node for node in edit.graph if is_standard(node, "Reshape")]:
+        before = node.inputs[0].producer() if node.inputs[0] is not None else None
+        if before is not None and before not in known:
+            shapes.explicit_shapes(Site(edit, static, node))
 
 
 def _raised(model: Model, opset: int) -> Model:

@@ -27,8 +27,8 @@ def activations_behind(value: ir.Value) -> tuple[ir.Node, ...]:
 
     One node, or two for a gate: x · sigmoid(x), x · hardsigmoid(x). Empty where there is none.
     """
-    users = [use.node for use in value.uses()]
-    if value.is_graph_output():
+    users, maker = [use.node for use in value.uses()], value.producer()
+    if value.is_graph_output() or any(maker and node.graph is not maker.graph for node in users):
         return ()
     if len(users) == 1 and is_standard(users[0], *_ACTIVATIONS) and users[0].inputs[0] is value:
         constants = all(v is None or constant(v) is not None for v in users[0].inputs[1:])

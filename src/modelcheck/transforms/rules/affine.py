@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from modelcheck.transforms.graph import constant, is_standard, slot_of
+from modelcheck.transforms.graph import CannotChange, constant, is_standard, slot_of
 from modelcheck.transforms.quantize_plan import only_user
 from modelcheck.transforms.rules.rule import Rule, Site
 
@@ -34,6 +34,8 @@ class _Affine:
 
 
 def _into_conv(site: Site) -> bool:
+    if site.weight(1).dtype != np.float32:
+        raise CannotChange("its weights are not float32, and may not hold what is folded in")
     return _fold_before(site) or fold_behind(site)
 
 
@@ -61,13 +63,11 @@ def _fold_before(site: Site) -> bool:
     dims = site.static.dims(affine.x)
     if dims is None or len(dims) != rank or dims[perm[1]] != channels:
         return False
-    bias = site.bias(2)
-    wide = weight.astype(np.float64)
+    bias, wide = site.bias(2), weight.astype(np.float64)
     shift = slot.scale_inputs(wide, affine.shift).reshape(weight.shape[0], -1).sum(axis=1)
-    edit.own_constant(node, 1, slot.scale_inputs(wide, affine.scale).astype(weight.dtype), "scaled")
-    if np.any(shift) or bias is not None:
-        total = shift if bias is None else shift + bias
-        edit.own_constant(node, 2, total.astype(weight.dtype), "bias")
+    total = shift if bias is None else shift + bias
+    if not _write(site, slot.scale_inputs(wide, affine.scale), total):
+        return False
     edit.set_input(moved or node, 0, affine.x)
     edit.remove_unused(affine.node)
     return True
@@ -84,12 +84,26 @@ def fold_behind(site: Site) -> bool:
     affine = _affine(behind, node.outputs[0], channels, weight.ndim, 1)
     if affine is None:
         return False
-    scaled = slot.scale_outputs(weight.astype(np.float64), affine.scale).astype(weight.dtype)
+    scaled = slot.scale_outputs(weight.astype(np.float64), affine.scale)
     total = affine.shift + (0.0 if bias is None else bias.astype(np.float64) * affine.scale)
-    edit.own_constant(node, 1, scaled, "scaled")
-    if np.any(total) or bias is not None:
-        edit.own_constant(node, 2, total.astype(weight.dtype), "bias")
+    if not _write(site, scaled, total):
+        return False
     edit.remove(behind, heir=node.outputs[0])
+    return True
+
+
+def _write(site: Site, weight: np.ndarray, bias: np.ndarray) -> bool:
+    """Give the layer its new numbers; whether float32 holds them with all their digits."""
+    node, edit = site.node, site.edit
+    limits = np.finfo(np.float32)
+    for before, after in ((site.weight(1), weight), (np.ones(bias.shape), bias)):
+        sizes = np.abs(after[before != 0])
+        too_small = (sizes > 0) & (sizes < limits.tiny)
+        if not np.isfinite(after).all() or np.any(sizes > limits.max) or np.any(too_small):
+            return False
+    edit.own_constant(node, 1, weight.astype(np.float32), "scaled")
+    if np.any(bias) or site.bias(2) is not None:
+        edit.own_constant(node, 2, bias.astype(np.float32), "bias")
     return True
 
 

@@ -23,7 +23,9 @@ def _in_turns(site: Site) -> bool:
     found = {
         use.node: window
         for use in node.inputs[0].uses()
-        if is_standard(use.node, "MaxPool") and (window := _window(use.node)) is not None
+        if use.node.graph is node.graph
+        and is_standard(use.node, "MaxPool")
+        and (window := _window(use.node)) is not None
     }
     narrower = [other for other, window in found.items() if _wider(own, window)]
     # The widest first, as long as all of them stand on the same tensor.

@@ -1,32 +1,31 @@
 """Shapes in numbers.
 
 explicit-shapes     A 0 in the shape of a Reshape, for the size that the input has there, as that
-                    number, where another Reshape comes before: OpenCV 5's new engine makes one of
-                    the two, and takes the 0 for a size of the first one's input
-                    (docs/known-faults.md).
+                    number, where another Reshape comes before; an Identity between the two where
+                    it is not known. OpenCV 5's new engine makes one of the two, and takes the 0
+                    for a size of the first one's input (docs/known-faults.md).
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from modelcheck.transforms.graph import CannotChange, constant, is_standard, layer_name
+from modelcheck.transforms.graph import constant, is_standard, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
 
-def _explicit_shapes(site: Site) -> bool:
+def explicit_shapes(site: Site) -> bool:
     node = site.node
-    before = node.inputs[0].producer() if node.inputs[0] is not None else None
-    target = constant(node.inputs[1])
-    if before is None or not is_standard(before, "Reshape") or target is None:
+    value = node.inputs[0]
+    before = value.producer() if value is not None else None
+    target = constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if value is None or before is None or not is_standard(before, "Reshape") or target is None:
         return False
     shape = [int(size) for size in target.numpy().reshape(-1)]
     if 0 not in shape or node.attributes.get_int("allowzero", False):
         return False
-    dims, first = (
-        site.static.dims(node.inputs[0]) or (None,) * len(shape),
-        constant(before.inputs[1]),
-    )
+    dims = site.static.dims(value) or (None,) * len(shape)
+    first = constant(before.inputs[1]) if len(before.inputs) > 1 else None
     copied = [] if first is None else [int(size) for size in first.numpy().reshape(-1)]
     numbers = []
     for axis, size in enumerate(shape):
@@ -35,11 +34,17 @@ def _explicit_shapes(site: Site) -> bool:
         numbers.append((0 if kept else -1) if known is None else known)
     if numbers == shape:
         return False
+    stem = layer_name(node)
     if numbers.count(-1) > 1:
-        raise CannotChange("the shape of its input is not known")
-    made = site.edit.initializer(f"{layer_name(node)}.shape", np.array(numbers, np.int64))
-    site.edit.set_input(node, 1, made)
+        apart = site.edit.node("Identity", [value], f"{stem}/apart", like=value)
+        site.edit.set_input(node, 0, apart)
+    else:
+        made = site.edit.initializer(f"{stem}.shape", np.array(numbers, np.int64))
+        site.edit.set_input(node, 1, made)
     return True
 
 
-EXPLICIT_SHAPES = Rule("explicit-shapes", frozenset(("Reshape",)), _explicit_shapes)
+_RESHAPE_TAKES_INPUTS = 5  # opset
+EXPLICIT_SHAPES = Rule(
+    "explicit-shapes", frozenset(("Reshape",)), explicit_shapes, opset=_RESHAPE_TAKES_INPUTS
+)

@@ -29,6 +29,8 @@ def _in_four_axes(site: Site) -> bool:
     given = site.static.dims(node.inputs[0])
     if given is None or given.count(None) > 1:
         raise CannotChange("the shape of what it transposes is not known")
+    if 0 in given:
+        raise CannotChange("it is empty")
     if len(given) == _AXES:
         return False
     perm = tuple(node.attributes.get_ints("perm", ()) or range(len(given))[::-1])
