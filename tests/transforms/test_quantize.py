@@ -393,6 +393,26 @@ def test_a_relu_beside_signed_numbers_still_cuts_off(quantizer, runner: Runner, 
     assert worst_sqnr_db(expected, runner.onnxruntime(quantized.model, x)) >= 30
 
 
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_corrected_bias_keeps_the_mean_of_every_channel(quantizer, runner: Runner, scheme):
+    net = Net("n", 3, 8, 8)
+    weight = net.weight(8, 3, 3, 3)
+    net.weights[weight][0] *= 40  # one scale for all is coarse for the others
+    original = net.model(net.op("Conv", ["x", weight, net.weight(8)]), "n", 8, 6, 6)
+    samples = [{"x": s["x"] + 2} for s in images(0, 1, 3, 8, 8)]
+
+    def drift(**options: object) -> float:
+        quantized = quantizer(original, samples, per_channel=False, scheme=scheme, **options).model
+        means = []
+        for sample in samples:
+            expected, actual = (runner.onnxruntime(m, sample) for m in (original, quantized))
+            ((name, array),) = expected.items()
+            means.append((actual[name] - array).mean(axis=(0, 2, 3)))
+        return float(np.abs(np.mean(means, axis=0))[1:].max())
+
+    assert drift(correct_bias=True) < drift() / 3
+
+
 def test_percentile_cuts_off_outliers_that_minmax_keeps(quantizer):
     net = Net("n", 3, 32, 32)
     original = net.model(net.conv("x", 3, 4), "n", 4, 32, 32)

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from modelcheck import units
 from modelcheck.errors import ContainedFailure, Unsupported
 from modelcheck.judge import EquivalenceEvidence
 from modelcheck.judge.limits import (
@@ -26,19 +25,9 @@ from modelcheck.judge.limits import (
 from modelcheck.model import Model
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference, ReferenceActivations, open_reference
-from modelcheck.searching.climbing import Climb
-from modelcheck.searching.integers import (
-    CALIBRATIONS,
-    Members,
-    RememberedRanges,
-    Sensitivity,
-    quantizer,
-    sets_to_try,
-    toggled,
-    weight_layers,
-)
+from modelcheck.searching.integers import Integers, RememberedRanges
 from modelcheck.searching.plan import Contender, Goal, SearchPlan
-from modelcheck.searching.rewriting import NET_ROUNDS, NET_S, OPENINGS, Rewriting, steps_of
+from modelcheck.searching.rewriting import OPENINGS, Rewriting
 from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine, Target
 from modelcheck.targets.pool import PoolRun
@@ -53,8 +42,7 @@ _CHOOSING = 0.6
 _REWRITING = 0.6  # of that, where int8 is tried too
 _BEGINNING = 0.5  # of the time for rewrites, on all engines; then those go on that are near
 _FAR_BEHIND = 1.3  # times the latency of the fastest engine
-_WORTH_INT8 = 1.02
-_HOPELESS = 0.7  # times as fast as the fastest exact form, before layers are looked at one by one
+_LEAST_CLIMBING_S = 5.0
 # Beyond this part of the scale an exact form is wrong, however noisy the model; within, the gate
 # says by the model's noise floor.
 _SURELY_NO_ROUNDING = 1e-3
@@ -151,12 +139,14 @@ class Choosing:
         if self.plan.goal is Goal.SMALLEST:
             self._shrink(exact)
         yield StageStarted("looking for layers to compute in int8", None)
-        fastest = next(iter(exact.values()))
         for number, found in enumerate(exact.values(), start=1):
             until_s = begin_s + rewriting_s + (choosing_s - rewriting_s) * number / len(exact)
-            for _ in self._integers(found, fastest, max(until_s, time.monotonic() + 5.0)):
+            fastest = next(iter(exact.values()))
+            integers = self._integers(found, Runner(fastest.net(), fastest.engine))
+            for _ in integers.run(max(until_s, time.monotonic() + _LEAST_CLIMBING_S)):
                 done += 1
                 yield Progressed(done)
+            self.contenders += integers.found
 
     def _rewritings(
         self, found: dict[Engine, Rewriting], begin_s: float, seconds: float
@@ -195,6 +185,14 @@ class Choosing:
             rewriting.deadline_s, rewriting.out_of_time = begin_s + seconds * share, False
             yield from rewriting.improve()
 
+    def _integers(self, exact: Rewriting, rival: Runner) -> Integers:
+        """The search for int8 layers on an engine, the rest as the exact search has written it."""
+        before = (*self._base, *exact.prepared(), build("equalize", {}))
+        return Integers(
+            exact, rival, before, self.made(before), self.watch, self.expected.arrays, self.context,
+            self.reference, self.workspace, self._contender,
+        )  # fmt: skip
+
     def _shrink(self, exact: Mapping[Engine, Rewriting]) -> None:
         """What makes files smaller, whatever it does to their speed."""
         int8 = (build("equalize", {}), build("quantize", {"scheme": "qoperator"}))
@@ -220,99 +218,6 @@ class Choosing:
     def _is_right(self, model: Model, engine: Engine) -> bool:
         evidence = self._evidence(model, engine)
         return evidence is not None and _holds(self._limit(Claim.EXACT), evidence)
-
-    def _integers(self, exact: Rewriting, rival: Rewriting, until_s: float) -> Iterator[None]:
-        """Sets of layers in int8, the rest as the exact search has written it.
-
-        What is not faster than the fastest exact form, `rival`, is no use.
-        """
-        engine = exact.engine
-        before = (*self._base, *exact.prepared(), build("equalize", {}))
-        scheme = "qdq" if engine is Engine.NEW else "qoperator"  # what each runs fast, and rightly
-        model = self.made(before)
-        layers = weight_layers(model)
-        forms = exact.forms()
-
-        def after(members: Members, calibration: str) -> tuple[Transform, ...]:
-            keep = [name for name in layers if name not in members]
-            rest = {layer: form for layer, form in forms.items() if layer in set(keep)}
-            return (quantizer(scheme, list(layers), keep, calibration), *steps_of(rest))
-
-        def net(members: Members) -> Runner:
-            return Runner(chain(*after(members, CALIBRATIONS[0]))(model, self.context), engine)
-
-        floats = Runner(rival.net(), rival.engine)
-
-        def gains(now: Members | None, rivals: Sequence[Members]) -> dict[int, Gain]:
-            """Over a set, or over the fastest exact form."""
-            runners = {"": floats if now is None else net(now)}
-            runners |= {str(i): net(rival) for i, rival in enumerate(rivals)}
-            times = self.watch.race(runners, self.expected.arrays, rounds=NET_ROUNDS, seconds=NET_S)
-            slow = times.pop("")
-            if not isinstance(slow, Times):
-                return {}
-            return {int(i): t.gain_over(slow) for i, t in times.items() if isinstance(t, Times)}
-
-        named = sets_to_try(layers)
-        first = gains(None, list(named.values()))
-        yield
-        if not first or max(gain.ratio for gain in first.values()) < _HOPELESS:
-            return
-        name, members = list(named.items())[max(first, key=lambda i: first[i].ratio)]
-        climb = Climb(members, toggled, gains, lambda: time.monotonic() > until_s)
-        for _ in climb.run(lambda now: exact.by_cost(layers)):
-            yield
-        if climb.state != members:
-            name = f"int8 in {units.plural(len(climb.state), 'layer')}"
-        over = gains(None, [climb.state]).get(0)
-        if over is None or over.ratio < _WORTH_INT8:
-            return
-        tried: dict[str, Contender] = {}
-        for calibration in CALIBRATIONS:
-            steps = (*before, *after(climb.state, calibration))
-            tried[calibration] = self._contender(_said(name, calibration), engine, steps)
-            yield
-            if tried[calibration].holds:
-                break
-        calibration = max(tried, key=lambda c: (tried[c].holds, tried[c].db))
-        self.contenders.append(tried[calibration])
-        if not tried[calibration].holds:
-            study = Sensitivity(model, scheme, self.context, self.reference, self.expected.arrays)
-            yield from self._spare(
-                _said(name, calibration), engine, sorted(climb.state), study,
-                lambda members: (*before, *after(members, calibration)),
-            )  # fmt: skip
-
-    def _spare(
-        self,
-        name: str,
-        engine: Engine,
-        members: Sequence[str],
-        study: Sensitivity,
-        steps: Callable[[Members], tuple[Transform, ...]],
-    ) -> Iterator[None]:
-        """Keep the fewest of the costliest layers in float with which the limits hold."""
-        noise: dict[str, float] = {}
-        for layer, cost in study.order(members, self.workspace):
-            noise[layer] = cost
-            yield
-        costly = sorted(noise, key=noise.__getitem__, reverse=True)
-        low, high = 1, len(costly) - 1  # so many layers stay in float
-        best: Contender | None = None
-        while low <= high:
-            middle = (low + high) // 2
-            spared = set(costly[:middle])
-            trial = self._contender(
-                f"{name}, {units.plural(middle, 'layer')} in float", engine,
-                steps(frozenset(members) - spared),
-            )  # fmt: skip
-            yield
-            if trial.holds:
-                best, high = trial, middle - 1
-            else:
-                low = middle + 1
-        if best is not None:
-            self.contenders.append(best)
 
     def _add(self, name: str, engine: Engine, steps: tuple[Transform, ...]) -> Contender:
         found = self._contender(name, engine, steps)
@@ -369,10 +274,6 @@ class Choosing:
                 self.contenders[i] = replace(
                     self.contenders[i], gain=one.gain_over(original), latency_s=one.median_s
                 )
-
-
-def _said(name: str, calibration: str) -> str:
-    return name if calibration == CALIBRATIONS[0] else f"{name}, {calibration} ranges"
 
 
 def _engines(target: Target, known: Sequence[str]) -> tuple[Engine, ...]:

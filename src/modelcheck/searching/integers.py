@@ -2,16 +2,19 @@
 
 1. some sets of layers (all of them, only wide kernels, only 1x1) are written in int8 and raced
 2. from the fastest on, kind after kind of layer goes into the set or out of it
-3. of a set that is faster, the layers that cost the most stay in float, until the limits hold
+3. a set that is faster than the fastest exact form is held to the limits, with ranges found in one
+   way and another; of one that misses them the costliest layers stay in float, until it holds
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from modelcheck import units
 from modelcheck.diagnose.measure import relative_noise
 from modelcheck.errors import ModelcheckError
 from modelcheck.model import Model
@@ -19,14 +22,122 @@ from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
 from modelcheck.reference.activations import Histogram, Range
-from modelcheck.transforms import Activations, Context, Transform, build
+from modelcheck.searching.climbing import Climb
+from modelcheck.searching.plan import Contender
+from modelcheck.searching.rewriting import NET_ROUNDS, NET_S, Rewriting, steps_of
+from modelcheck.searching.stopwatch import Arrays, Gain, Runner, Stopwatch, Times
+from modelcheck.targets import Engine
+from modelcheck.transforms import Activations, Context, Transform, build, chain
 from modelcheck.transforms.graph import constant, is_standard, layer_name
 
 Members = frozenset[str]  # layers in int8, by name
 CALIBRATIONS = ("minmax", "mse")  # ways to find ranges, in the order in which they are tried
+_WORTH_INT8 = 1.02
+_HOPELESS = 0.7  # times as fast as the fastest exact form, before layers are looked at one by one
 _LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _LOOKED_AT = 4  # samples that tell which layer costs how much
 _KEY = "sensitivity"
+
+
+@dataclass
+class Integers:
+    """The search on one engine, above an exact one. Iterate `run`; `found` is what came of it.
+
+    `rival` is the fastest exact form of all engines: what is not faster is no use. `before` are the
+    steps that come first, and `model` is what they make.
+    """
+
+    exact: Rewriting
+    rival: Runner
+    before: tuple[Transform, ...]
+    model: Model
+    watch: Stopwatch
+    samples: Sequence[Arrays]
+    context: Context
+    reference: Reference
+    workspace: Workspace
+    contender: Callable[[str, Engine, tuple[Transform, ...]], Contender]
+    found: list[Contender] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.layers = weight_layers(self.model)
+        # What each engine runs fast, and rightly.
+        self.scheme = "qdq" if self.exact.engine is Engine.NEW else "qoperator"
+
+    def run(self, until_s: float) -> Iterator[None]:
+        """Yields after every race and every look at outputs; no climb begins after `until_s`."""
+        named = sets_to_try(self.layers)
+        first = self._gains(None, list(named.values()))
+        yield
+        if not first or max(gain.ratio for gain in first.values()) < _HOPELESS:
+            return
+        name, members = list(named.items())[max(first, key=lambda i: first[i].ratio)]
+        climb = Climb(members, toggled, self._gains, lambda: time.monotonic() > until_s)
+        for _ in climb.run(lambda now: self.exact.by_cost(self.layers)):
+            yield
+        if climb.state != members:
+            name = f"int8 in {units.plural(len(climb.state), 'layer')}"
+        over = self._gains(None, [climb.state]).get(0)
+        if over is None or over.ratio < _WORTH_INT8:
+            return
+        tried: dict[str, Contender] = {}
+        for calibration in CALIBRATIONS:
+            tried[calibration] = self._contender(name, climb.state, calibration)
+            yield
+            if tried[calibration].holds:
+                break
+        calibration = max(tried, key=lambda c: (tried[c].holds, tried[c].db))
+        self.found.append(tried[calibration])
+        if not tried[calibration].holds:
+            yield from self._spare(name, climb.state, calibration)
+
+    def _spare(self, name: str, members: Members, calibration: str) -> Iterator[None]:
+        """Keep the fewest of the costliest layers in float with which the limits hold."""
+        study = Sensitivity(self.model, self.scheme, self.context, self.reference, self.samples)
+        noise: dict[str, float] = {}
+        for layer, cost in study.order(sorted(members), self.workspace):
+            noise[layer] = cost
+            yield
+        costly = sorted(noise, key=noise.__getitem__, reverse=True)
+        low, high = 1, len(costly) - 1  # so many layers stay in float
+        best: Contender | None = None
+        while low <= high:
+            middle = (low + high) // 2
+            spared = f"{name}, {units.plural(middle, 'layer')} in float"
+            trial = self._contender(spared, members - set(costly[:middle]), calibration)
+            yield
+            if trial.holds:
+                best, high = trial, middle - 1
+            else:
+                low = middle + 1
+        if best is not None:
+            self.found.append(best)
+
+    def _contender(self, name: str, members: Members, calibration: str) -> Contender:
+        if calibration != CALIBRATIONS[0]:
+            name = f"{name}, {calibration} ranges"
+        steps = (*self.before, *self._after(members, calibration))
+        return self.contender(name, self.exact.engine, steps)
+
+    def _after(self, members: Members, calibration: str) -> tuple[Transform, ...]:
+        """The steps that write these layers in int8, and the others as the exact search has."""
+        keep = [name for name in self.layers if name not in members]
+        rest = {layer: form for layer, form in self.exact.forms().items() if layer in set(keep)}
+        return (quantizer(self.scheme, list(self.layers), keep, calibration), *steps_of(rest))
+
+    def _gains(self, now: Members | None, rivals: Sequence[Members]) -> dict[int, Gain]:
+        """Over a set, or over the fastest exact form."""
+        runners = {"": self.rival if now is None else self._runner(now)}
+        runners |= {str(i): self._runner(rival) for i, rival in enumerate(rivals)}
+        times = self.watch.race(runners, self.samples, rounds=NET_ROUNDS, seconds=NET_S)
+        slow = times.pop("")
+        if not isinstance(slow, Times):
+            return {}
+        return {int(i): t.gain_over(slow) for i, t in times.items() if isinstance(t, Times)}
+
+    def _runner(self, members: Members) -> Runner:
+        made = chain(*self._after(members, CALIBRATIONS[0]))(self.model, self.context)
+        return Runner(made, self.exact.engine)
 
 
 @dataclass

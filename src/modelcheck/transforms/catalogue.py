@@ -133,7 +133,7 @@ _ROWS = (
             {"scheme": "qoperator"},
             {"calibration": "percentile", "activation": "uint8"},
             {"per_channel": False, "calibration": "mse"},
-            {"calibration": "entropy"},
+            {"calibration": "entropy", "correct_bias": True},
             {"calibration": "average"},
         ),
     ),

@@ -13,6 +13,7 @@ from pydantic import Field
 from modelcheck.model import Model
 from modelcheck.model.static import Static
 from modelcheck.transforms.base import Claim, Context, Transform
+from modelcheck.transforms.by_channel import largest_by_channel
 from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.graph import (
     CannotChange,
@@ -74,13 +75,10 @@ def equalize(
         joints = _joints(edit, context, exclude)
         if not joints:
             return model
-        probed, names = _with_maxima(model, [joint.result for joint in joints])
-        maxima = dict.fromkeys(names, np.float32(0))
-        for seen in activations(probed, names):
-            largest = {name: seen[name].max(axis=0).reshape(-1) for name in names}
-            maxima = {name: np.maximum(maxima[name], largest[name]) for name in names}
-        for joint, name in zip(joints, names, strict=True):
-            factor = _factors(np.asarray(maxima[name], np.float64), joint.largest(), balance)
+        maxima = largest_by_channel(activations, model, [joint.result for joint in joints])
+        for joint in joints:
+            active = np.asarray(maxima[joint.result], np.float64)
+            factor = _factors(active, joint.largest(), balance)
             if np.any(factor != 1):
                 _rescale(edit, joint, factor)
         return edit.done()
@@ -196,20 +194,6 @@ def _weight(node: ir.Node) -> np.ndarray:
     if tensor is None or tensor.dtype != ir.DataType.FLOAT:  # half floats have too few exponents
         raise CannotChange(f"the weight of '{layer_name(node)}' is no float32 constant")
     return tensor.numpy()
-
-
-def _with_maxima(model: Model, names: Sequence[str]) -> tuple[Model, list[str]]:
-    """The model with a tensor of max |x| of each channel for every tensor named."""
-    edited = model.edit()
-    values = {v.name: v for node in edited.graph for v in node.outputs}
-    maxima = []
-    for i, name in enumerate(names):
-        size = ir.node("Abs", [values[name]], name=f"maxima/abs{i}")
-        pooled = ir.node("GlobalMaxPool", size.outputs, name=f"maxima/pool{i}")
-        maxima.append(f"maxima:{i}")
-        size.outputs[0].name, pooled.outputs[0].name = f"maxima/abs:{i}", maxima[-1]
-        edited.graph.extend([size, pooled])
-    return Model.freeze(edited, name=model.name), maxima
 
 
 def _factors(active: np.ndarray, weights: np.ndarray, balance: float) -> np.ndarray:

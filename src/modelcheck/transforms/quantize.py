@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
+import numpy as np
 import onnx_ir as ir
 from pydantic import Field
 
@@ -13,9 +14,15 @@ from modelcheck.model import Model
 from modelcheck.model.static import Static
 from modelcheck.reference.activations import Range
 from modelcheck.transforms.base import Activations, Claim, Context, Transform
+from modelcheck.transforms.by_channel import mean_by_channel
 from modelcheck.transforms.calibration import grid, is_usable, narrowed
 from modelcheck.transforms.edit import Edit
-from modelcheck.transforms.graph import CannotChange, is_standard, layer_weights
+from modelcheck.transforms.graph import (
+    CannotChange,
+    constant,
+    is_standard,
+    layer_weights,
+)
 from modelcheck.transforms.opset import raised_to_13
 from modelcheck.transforms.options import checked
 from modelcheck.transforms.quantize_faults import SAID, WHERE, fault, feeds_int8_sigmoid
@@ -27,7 +34,7 @@ _INTEGER_OPSET, _PER_CHANNEL_OPSET = 10, 13
 
 
 @checked
-def quantize(
+def quantize(  # noqa: PLR0913 - each is an option of its own
     *,
     scheme: Annotated[
         Literal["qdq", "qoperator"],
@@ -50,6 +57,13 @@ def quantize(
     per_channel: Annotated[
         bool, Field(description="One scale for each output channel, or one for a whole weight.")
     ] = True,
+    correct_bias: Annotated[
+        bool,
+        Field(
+            description="Make up in the bias for what rounding the weights does to the mean of"
+            " each channel of a convolution."
+        ),
+    ] = False,
     activation: Annotated[
         Literal["int8", "uint8"], Field(description="What activations are rounded to.")
     ] = "int8",
@@ -82,13 +96,14 @@ def quantize(
     Adds are folded in; Gemm becomes MatMul and Add; the opset becomes 13 where scales for channels
     need it. Left alone, besides what `spare` and `exclude` name: weights that are computed or on
     the left, ranges that are not finite.
-    Claim: lossy.
+    Claim: lossy. Source of correct_bias: M. Nagel et al., ICCV 2019, section 4.2.
     """
     choices = _Choices(
         integer=scheme == "qoperator",
         calibration=calibration,
         inside=percentile / 100 if calibration == "percentile" else 1.0,
         per_channel=per_channel,
+        correct_bias=correct_bias,
         activation=activation,
         round_last=round_last,
         spare=spare,
@@ -109,6 +124,7 @@ class _Choices:
     calibration: Literal["minmax", "percentile", "mse", "entropy", "average"]
     inside: float
     per_channel: bool
+    correct_bias: bool
     activation: Literal["int8", "uint8"]
     round_last: bool
     spare: bool
@@ -144,6 +160,8 @@ def _quantized(model: Model, context: Context, choices: _Choices) -> Model:
     grids = {value: grid(ranges[str(value.name)], choices.activation) for value in sources}
     writer = Writer(edit, chosen, grids, per_channel=choices.per_channel, spare=choices.spare,
                     fusing=_fusing(edit, chosen.layers, choices))  # fmt: skip
+    if choices.correct_bias:
+        _correct_biases(edit, body, writer, activations)
     (write_qoperator if choices.integer else write_qdq)(writer)
     return edit.done()
 
@@ -167,6 +185,24 @@ def _ranges(
             for name, r in found.items()
         }
     return found
+
+
+def _correct_biases(edit: Edit, body: Model, writer: Writer, activations: Activations) -> None:
+    """b' = b + (W - W')·m, W' the rounded weight, m the mean of each input channel.
+
+    So that E[W'·x + b'] = E[W·x + b] but for what padding takes away at the borders.
+    """
+    layers = [layer for layer in writer.plan.layers if layer.node.op_type == "Conv"]
+    means = mean_by_channel(activations, body, [str(layer.input.name) for layer in layers])
+    for layer in layers:
+        weight = constant(layer.slot.weight)
+        assert weight is not None
+        lost = weight.numpy().astype(np.float64) - writer.rounded(layer)
+        shift = layer.slot.scale_inputs(lost, means[str(layer.input.name)])
+        total = shift.reshape(len(lost), -1).sum(axis=1)
+        total = total if layer.bias is None else total + layer.bias
+        if np.isfinite(total).all():
+            edit.own_constant(layer.node, 2, total.astype(np.float32), "bias")
 
 
 def _raised(model: Model, choices: _Choices) -> Model:

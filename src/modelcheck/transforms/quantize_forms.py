@@ -62,6 +62,16 @@ class Writer:
             self._stored[key] = self._initializers(value, arrays)
         return self._stored[key], scale
 
+    def rounded(self, layer: Layer) -> np.ndarray:
+        """The weight of a layer as its int8 steps stand for it, in float64."""
+        tensor, axis = constant(layer.slot.weight), self.axis(layer)
+        assert tensor is not None
+        steps, scale = int8_weight(
+            tensor.numpy(), axis, bias=layer.bias, x_scale=self._x_scale(layer)
+        )
+        shape = [-1 if i == axis else 1 for i in range(steps.ndim)] if scale.ndim else []
+        return np.asarray(steps.astype(np.float64) * scale.reshape(shape))
+
     def bias(self, layer: Layer, w_scale: np.ndarray) -> list[ir.Value]:
         """[int32 bias, scale, zero point]: scale = x_scale * w_scale. Empty where there is none."""
         bias = layer.bias
