@@ -11,6 +11,7 @@ from small_graphs import FIXTURES, Runner, inputs_for, model, node, normal, wors
 from modelcheck.errors import ContainedFailure
 from modelcheck.model import Model, load
 from modelcheck.transforms import simplify
+from modelcheck.transforms.graph import layer_name
 
 
 def foldable() -> Model:
@@ -98,3 +99,13 @@ def test_what_numpy_would_compute_otherwise_is_not_folded(
 def test_nothing_to_do_gives_the_very_same_model() -> None:
     original = model([node("Relu", ["x"], ["y"])], {}, {"x": (1, 3)}, {"y": (1, 3)})
     assert simplify()(original) is original
+
+
+def test_layers_keep_the_names_they_are_known_by() -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], name="conv"),
+        node("Identity", ["c"], ["i"]),
+        node("Relu", ["i"], ["y"]),
+    ]
+    original = model(nodes, {"w": normal(1, 4, 3, 1, 1)}, {"x": (1, 3, 4, 4)}, {"y": (1, 4, 4, 4)})
+    assert [layer_name(n) for n in simplify()(original).graph] == ["conv", "y"]
