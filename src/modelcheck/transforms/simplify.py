@@ -64,7 +64,7 @@ def _optimized(model: Model) -> Model:
     known = {node.name for node in model.graph}
     for node in edited.graph:
         if node.name not in known:
-            node.name = None  # it names what has no name; a layer is named by its output then
+            node.name = ""  # it names what has no name; a layer is named by its output then
     if _written(edited.graph) == _written(model.graph):
         return model
     return Model.freeze(edited, name=model.name)
