@@ -153,37 +153,45 @@ class Choosing:
     ) -> Iterator[str]:
         """Fill `found` with the rewriting for each engine, the fastest first.
 
-        All engines begin, with every opening; those that are not far behind then go on.
+        All engines begin; those that are not far behind then go on, with the best opening.
         """
-        model, begun = self.made(self._base), list[Rewriting]()
-        openings = [(), *((rule,) for rule in OPENINGS)]
-        for number, engine in enumerate(self.original):
-            known: dict[str, dict[str, Times | NotRun]] = {}
-            for place, opening in enumerate(openings, start=1):
-                share = (number + place / len(openings)) / len(self.original)
-                rewriting = Rewriting(
-                    model, self.expected.arrays, self.watch, engine,
-                    begin_s + seconds * _BEGINNING * share, whole=opening, known=known,
-                )  # fmt: skip
-                if not opening or rewriting.net() != model:
-                    yield from rewriting.begin()
-                    begun.append(rewriting)
+        model, count = self.made(self._base), len(self.original)
+        begun: list[Rewriting] = []
+        for number, engine in enumerate(self.original, start=1):
+            until_s = begin_s + seconds * _BEGINNING * number / count
+            begun.append(
+                Rewriting(model, self.expected.arrays, self.watch, engine, until_s, known={})
+            )
+            yield from begun[-1].begin()
+        run = self._by_latency(begun)
+        found.update({rewriting.engine: rewriting for _, rewriting in run})
+        near = [r for latency_s, r in run if latency_s < _FAR_BEHIND * run[0][0]]
+        for number, first in enumerate(near, start=1):
+            share = _BEGINNING + (1 - _BEGINNING) * number / len(near)
+            until_s, rivals = begin_s + seconds * share, [first]
+            for rule in OPENINGS:
+                other = replace(first, whole=(rule,), costs=[], chosen={}, afterwards=())
+                if other.net() != model:
+                    other.deadline_s, other.out_of_time = until_s, False
+                    yield from other.begin()
+                    rivals.append(other)
+            ranked = self._by_latency(rivals) if len(rivals) > 1 else []
+            best = ranked[0][1] if ranked else first
+            best.deadline_s, best.out_of_time = until_s, False
+            found[best.engine] = best
+            yield from best.improve()
+
+    def _by_latency(self, rewritings: Sequence[Rewriting]) -> list[tuple[float, Rewriting]]:
+        """Those that run, the fastest first, each with its seconds a forward."""
         times = self.watch.race(
-            {str(i): Runner(r.net(), r.engine) for i, r in enumerate(begun)},
+            {str(i): Runner(r.net(), r.engine) for i, r in enumerate(rewritings)},
             self.expected.arrays, rounds=RACE_ROUNDS, seconds=RACE_S / 2,
         )  # fmt: skip
         run = [
-            (t.median_s, r) for i, r in enumerate(begun) if isinstance(t := times[str(i)], Times)
-        ]
-        run.sort(key=lambda one: one[0])
-        run = [one for i, one in enumerate(run)
-               if one[1].engine not in {other.engine for _, other in run[:i]}]  # fmt: skip
-        found.update({r.engine: r for _, r in run})
-        near = [r for latency_s, r in run if latency_s < _FAR_BEHIND * run[0][0]]
-        for number, rewriting in enumerate(near, start=1):
-            share = _BEGINNING + (1 - _BEGINNING) * number / len(near)
-            rewriting.deadline_s, rewriting.out_of_time = begin_s + seconds * share, False
-            yield from rewriting.improve()
+            (t.median_s, r) for i, r in enumerate(rewritings)
+            if isinstance(t := times[str(i)], Times)
+        ]  # fmt: skip
+        return sorted(run, key=lambda one: one[0])
 
     def _integers(self, exact: Rewriting, rival: Runner) -> Integers:
         """The search for int8 layers on an engine, the rest as the exact search has written it."""
