@@ -54,6 +54,7 @@ def only(monkeypatch: pytest.MonkeyPatch, *steps: Transform) -> None:
     monkeypatch.setattr(Choosing, "race", lambda self: None)
 
 
+@pytest.mark.long
 def test_the_smallest_is_what_has_the_fewest_bytes_and_is_hardly_slower(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -44,6 +44,8 @@ def _seen(
     Taken inside of the network, so that no tensor leaves it.
     """
     names = list(dict.fromkeys(names))
+    if not names:
+        return
     edited = model.edit()
     values = {v.name: v for v in edited.graph.inputs}
     values |= {v.name: v for node in edited.graph for v in node.outputs}

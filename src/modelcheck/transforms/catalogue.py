@@ -82,10 +82,16 @@ _ROWS = (
             {"rules": ["conv1x1-as-gemm", "conv-as-gemm"]},
             {"rules": ["gemm-as-matmul"]},
             {"rules": ["matmul-as-gemm"]},
-            {"rules": ["convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns"]},
-            {"rules": ["activation-apart"]},
-            {"rules": ["affine-into-conv", "siblings-as-one"]},
             {"rules": ["convtranspose-as-conv", "conv1x1-as-matmul", "conv-as-matmul"]},
+            {
+                "rules": [
+                    "affine-into-conv",
+                    "siblings-as-one",
+                    "maxpool-in-turns",
+                    "transpose-in-4d",
+                    "activation-apart",
+                ]
+            },
         ),
     ),
     Row(
@@ -94,7 +100,7 @@ _ROWS = (
         source="M. Nagel et al., Data-Free Quantization Through Weight Equalization, ICCV 2019; "
         "G. Xiao et al., SmoothQuant, ICML 2023",
         idempotent=False,  # what was rounded to a power of two may be rounded once more
-        examples=({}, {"balance": 0.0}, {"balance": 1.0}),
+        examples=({}, {"balance": 0.0}),
     ),
     Row(
         sparsify,
@@ -130,11 +136,10 @@ _ROWS = (
         source="B. Jacob et al., CVPR 2018; ONNX operators QuantizeLinear, QLinearConv",
         examples=(
             {},
-            {"scheme": "qoperator"},
-            {"calibration": "percentile", "activation": "uint8"},
+            {"scheme": "qoperator", "calibration": "percentile"},
+            {"calibration": "average", "activation": "uint8"},
             {"per_channel": False, "calibration": "mse"},
             {"calibration": "entropy", "correct_bias": True},
-            {"calibration": "average"},
         ),
     ),
     Row(
