@@ -15,7 +15,16 @@ from modelcheck.judge.limits import EquivalenceLimit, Term
 from modelcheck.model import load
 from modelcheck.recipe import TargetSettings, parse_step
 from modelcheck.recipe.writing import step_text
-from modelcheck.searching import Contender, Goal, Judged, Searched, SearchPlan, choosing, search
+from modelcheck.searching import (
+    Contender,
+    Goal,
+    Judged,
+    Searched,
+    SearchPlan,
+    choosing,
+    integers,
+    search,
+)
 from modelcheck.searching import run as search_run
 from modelcheck.searching.choosing import Choosing
 from modelcheck.searching.stopwatch import Gain
@@ -170,7 +179,8 @@ def test_ctrl_c_ends_the_choosing_and_what_was_found_is_judged(
 @pytest.mark.long
 def test_int8_is_looked_for_where_it_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """However slow it is here: every set is raced, and one that misses the limits spares layers."""
-    monkeypatch.setattr(choosing, "_WORTH_INT8", 0.0)
+    monkeypatch.setattr(integers, "_WORTH_INT8", 0.0)
+    monkeypatch.setattr(integers, "_HOPELESS", 0.0)
     strict = Limits(equivalence=EquivalenceLimit(((Term("min-sqnr", 45.0),),)))
     found = result_of(planned("digits_resnet", claim=Claim.LOSSY, limits=strict))
     lossy = [c for c in found.contenders if c.claim is Claim.LOSSY]
