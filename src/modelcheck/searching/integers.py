@@ -25,7 +25,7 @@ from modelcheck.reference.activations import Histogram, Range
 from modelcheck.searching.climbing import Climb
 from modelcheck.searching.plan import Contender
 from modelcheck.searching.rewriting import NET_ROUNDS, NET_S, Rewriting, steps_of
-from modelcheck.searching.stopwatch import Arrays, Gain, Runner, Stopwatch, Times
+from modelcheck.searching.stopwatch import Arrays, Gain, Runner, Stopwatch, gains_over
 from modelcheck.targets import Engine
 from modelcheck.transforms import Activations, Context, Transform, build, chain
 from modelcheck.transforms.graph import constant, is_standard, layer_name
@@ -127,13 +127,11 @@ class Integers:
 
     def _gains(self, now: Members | None, rivals: Sequence[Members]) -> dict[int, Gain]:
         """Over a set, or over the fastest exact form."""
-        runners = {"": self.rival if now is None else self._runner(now)}
-        runners |= {str(i): self._runner(rival) for i, rival in enumerate(rivals)}
-        times = self.watch.race(runners, self.samples, rounds=NET_ROUNDS, seconds=NET_S)
-        slow = times.pop("")
-        if not isinstance(slow, Times):
-            return {}
-        return {int(i): t.gain_over(slow) for i, t in times.items() if isinstance(t, Times)}
+        return gains_over(
+            self.watch, self.rival if now is None else self._runner(now),
+            [self._runner(rival) for rival in rivals], self.samples,
+            rounds=NET_ROUNDS, seconds=NET_S,
+        )  # fmt: skip
 
     def _runner(self, members: Members) -> Runner:
         made = chain(*self._after(members, CALIBRATIONS[0]))(self.model, self.context)

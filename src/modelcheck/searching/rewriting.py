@@ -19,7 +19,15 @@ from typing import Self
 from modelcheck.model import Model
 from modelcheck.searching.climbing import Climb, pays
 from modelcheck.searching.layers import Kind, kinds
-from modelcheck.searching.stopwatch import Arrays, Gain, NotRun, Runner, Stopwatch, Times
+from modelcheck.searching.stopwatch import (
+    Arrays,
+    Gain,
+    NotRun,
+    Runner,
+    Stopwatch,
+    Times,
+    gains_over,
+)
 from modelcheck.targets import Engine
 from modelcheck.transforms import Transform, build, chain
 from modelcheck.transforms.rewrite import RULES
@@ -131,12 +139,8 @@ class Rewriting:
         now, then = self.net(), other.net()
         if then == now:
             return False
-        found = self.watch.race(
-            {"now": Runner(now, self.engine), "then": Runner(then, self.engine)},
-            self.samples, rounds=NET_ROUNDS, seconds=NET_S,
-        )  # fmt: skip
-        before, after = found["now"], found["then"]
-        if isinstance(before, Times) and isinstance(after, Times) and pays(after.gain_over(before)):
+        gain = self._race(now, [then]).get(0)
+        if gain is not None and pays(gain):
             self.whole, self.afterwards = other.whole, other.afterwards
         return True
 
@@ -189,15 +193,13 @@ class Rewriting:
 
     def _gains(self, chosen: Assignment, rivals: Sequence[Assignment]) -> dict[int, Gain]:
         """How much faster each net is than the chosen one, of those that run."""
-        nets = {"": self.net(chosen)} | {str(i): self.net(r) for i, r in enumerate(rivals)}
-        found = self.watch.race(
-            {key: Runner(net, self.engine) for key, net in nets.items()},
+        return self._race(self.net(chosen), [self.net(rival) for rival in rivals])
+
+    def _race(self, first: Model, rivals: Sequence[Model]) -> dict[int, Gain]:
+        return gains_over(
+            self.watch, Runner(first, self.engine), [Runner(net, self.engine) for net in rivals],
             self.samples, rounds=NET_ROUNDS, seconds=NET_S,
         )  # fmt: skip
-        now = found.pop("")
-        if not isinstance(now, Times):
-            return {}
-        return {int(i): t.gain_over(now) for i, t in found.items() if isinstance(t, Times)}
 
     def _late(self) -> bool:
         self.out_of_time = self.out_of_time or time.monotonic() > self.deadline_s

@@ -241,3 +241,16 @@ class _File:
     path: Path
     outputs: list[str]
     engine: Engine | None
+
+
+def gains_over(
+    watch: Stopwatch, first: Runner, rivals: Sequence[Runner], samples: Sequence[Arrays], *,
+    rounds: int, seconds: float,
+) -> dict[int, Gain]:  # fmt: skip
+    """How much faster each rival is than the first net, by its place, of those that run."""
+    runners = {"": first} | {str(i): rival for i, rival in enumerate(rivals)}
+    times = watch.race(runners, samples, rounds=rounds, seconds=seconds)
+    slow = times.pop("")
+    if not isinstance(slow, Times):
+        return {}
+    return {int(i): t.gain_over(slow) for i, t in times.items() if isinstance(t, Times)}
