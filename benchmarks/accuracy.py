@@ -24,8 +24,8 @@ _STEPS = (
     "prune-weights:amount=0.5",
     "fp16:scope=weights",
     "fp16:scope=model",
-    "quantize:scheme=qdq",
-    "quantize:scheme=qoperator",
+    "quantize:form=qdq",
+    "quantize:form=qoperator",
 )
 _ENGINES = ("new", "classic")
 

@@ -45,7 +45,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         out = str(Path(folder) / "out.onnx")
         ours = [
-            tool, "apply", str(model.path), "-t", "quantize:scheme=qdq,calibration=minmax",
+            tool, "apply", str(model.path), "-t", "quantize:form=qdq,calibration=minmax",
             "--calibration-data", str(DATA / "coco_val100"), "--size", "416x416",
             "--resize", "letterbox", "--pad-value", "114", "--force", "--quiet", "-o", out,
         ]  # fmt: skip

@@ -125,7 +125,7 @@ def _quantized(name: str, folder: Path, count: int) -> Subject:
     else:
         found = next(model for model in zoo() if model.name == name)
         original, data = found.load(), found.data(folder, count + _CALIBRATING)
-    recipe = Recipe(data=data, steps=(parse_step("quantize:scheme=qdq"),))
+    recipe = Recipe(data=data, steps=(parse_step("quantize:form=qdq"),))
     inputs = gate.open_inputs(original, recipe)
     made = gate.make_candidate(original, inputs, recipe).model
     return _subject(f"{name} int8", made, replace(data, count=count), folder, ("new", "classic"))

@@ -57,12 +57,12 @@ def test_a_folded_batchnorm_is_the_result_of_its_layer(rename: bool) -> None:
     assert producer.op_type == "Conv"
 
 
-@pytest.mark.parametrize("scheme", ["qdq", "qoperator"])
-def test_quantized_tensors_are_matched_with_what_they_round(scheme: str) -> None:
-    ((_, candidate),) = applied(sigmoid_between(), f"quantize:scheme={scheme},spare=false")
+@pytest.mark.parametrize("form", ["qdq", "qoperator"])
+def test_quantized_tensors_are_matched_with_what_they_round(form: str) -> None:
+    ((_, candidate),) = applied(sigmoid_between(), f"quantize:form={form},spare=false")
     found = match(Net(sigmoid_between()), Net(candidate))
     # QDQ leaves the Relu to rounding: what stands before it is there, and it is not.
-    first = "conv0:y" if scheme == "qdq" else "relu0:y"
+    first = "conv0:y" if form == "qdq" else "relu0:y"
     assert {first, "conv1:y", "sigmoid1:y"} <= {pair.original for pair in found.pairs}
 
 

@@ -42,7 +42,7 @@ def quantized() -> Model:
     samples = open_samples(FIXTURES / "digits_calibration.npz", net.signature, count=16)
     with Workspace() as workspace, open_reference(net, workspace) as reference:
         activations = ReferenceActivations(reference, samples, workspace)
-        return quantize(scheme="qdq").apply(net, Context(activations=activations))
+        return quantize(form="qdq").apply(net, Context(activations=activations))
 
 
 def judged(net: Model, candidate: Model) -> Verification:

@@ -38,9 +38,9 @@ class TestOptions:
     @given(st.lists(bare_words.filter(lambda w: not w[0].isdigit() and w[0] not in "+-.")))
     def test_a_list_of_bare_words_is_a_list_of_texts(self, words: list[str]) -> None:
         expected = [{"true": True, "false": False}.get(w, w) for w in words]
-        assert parse_options(f"exclude=[{', '.join(words)}],scheme=qdq") == {
+        assert parse_options(f"exclude=[{', '.join(words)}],form=qdq") == {
             "exclude": expected,
-            "scheme": "qdq",
+            "form": "qdq",
         }
 
     @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ class TestOptions:
             ("pattern=2:4", {"pattern": "2:4"}),
             ("exclude=features.*", {"exclude": "features.*"}),
             ("exclude=/model/conv.0/Conv", {"exclude": "/model/conv.0/Conv"}),
-            ('exclude=["a:0","b"],scheme=qdq', {"exclude": ["a:0", "b"], "scheme": "qdq"}),
+            ('exclude=["a:0","b"],form=qdq', {"exclude": ["a:0", "b"], "form": "qdq"}),
             ("exclude=[\"x,y\", 'z=[1]:{}', w]", {"exclude": ["x,y", "z=[1]:{}", "w"]}),
             ("exclude='it said \"no\"'", {"exclude": 'it said "no"'}),
             ('exclude="it\'s"', {"exclude": "it's"}),

@@ -35,4 +35,4 @@ def test_a_recipe_file_holds_the_step(step: Transform) -> None:
 
 
 def test_what_is_a_default_is_not_written() -> None:
-    assert step_text(build("quantize", {"scheme": "qdq"})) == "quantize"
+    assert step_text(build("quantize", {"form": "qdq"})) == "quantize"

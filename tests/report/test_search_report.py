@@ -48,7 +48,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Searched:
     plan = SearchPlan(model, split_in_three(samples, None, calibrate=True), TargetSettings(target))
     fold = build("fold-batchnorm", {})
     rewrite = build("rewrite", {"rules": ["conv-as-matmul"], "only": ["stem.conv"]})
-    quantize = build("quantize", {"scheme": "qoperator"})
+    quantize = build("quantize", {"form": "qoperator"})
 
     def on(engine: Engine) -> Target:
         return replace(target, engine=engine)

@@ -107,4 +107,4 @@ def test_the_step_keeps_what_it_is_told_in_float(net: Model) -> None:
     layers = list(weight_layers(net))
     step = quantizer("qoperator", layers, layers[1:])
     assert step.options["exclude"] == tuple(layers[1:])
-    assert step.options["scheme"] == "qoperator"
+    assert step.options["form"] == "qoperator"

@@ -42,7 +42,7 @@ RUN = Run(
     data="images/ (500 images)",
     data_digest="da" * 32,
     data_samples=500,
-    recipe='quantize scheme="qdq"',
+    recipe='quantize form="qdq"',
     options="claim lossy, checks equivalence+speed",
     baseline="same",
     seed="0",

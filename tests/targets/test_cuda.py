@@ -99,7 +99,7 @@ class TestOnAGPU:
 
         with Workspace() as workspace, open_reference(net, workspace) as reference:
             context = Context(activations=ReferenceActivations(reference, samples, workspace))
-            small = quantize(scheme="qoperator")(net, context)
+            small = quantize(form="qoperator")(net, context)
         *_, last = verify(Plan(net, small, samples, (TargetSettings(target(device)),)))
         assert isinstance(last, Verified)
         assert last.result.outcome is not Outcome.PASS

@@ -26,7 +26,7 @@ from modelcheck.transforms.diff import diff
 from modelcheck.transforms.graph import slots
 from modelcheck.transforms.quantize import quantize
 
-SCHEMES = ("qdq", "qoperator")
+FORMS = ("qdq", "qoperator")
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +35,11 @@ def quantizer() -> Iterator[Quantizer]:
         yield quantizer
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", DIGITS)
-def test_trained_nets_stay_accurate(quantizer, runner: Runner, name, scheme):
+def test_trained_nets_stay_accurate(quantizer, runner: Runner, name, form):
     original = digits(name)
-    quantized = quantizer(original, calibration_images(), scheme=scheme)
+    quantized = quantizer(original, calibration_images(), form=form)
     runner.check(quantized.model)
     expected = runner.onnxruntime(original, judged_images())
     actual = runner.onnxruntime(quantized.model, judged_images())
@@ -59,11 +59,11 @@ def test_every_option_stays_accurate(quantizer, runner: Runner, options):
     assert worst_sqnr_db(expected, runner.onnxruntime(quantized.model, judged_images())) >= 25
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", DIGITS)
-def test_every_layer_is_int8_or_named(quantizer, name, scheme):
+def test_every_layer_is_int8_or_named(quantizer, name, form):
     original = digits(name)
-    quantized = quantizer(original, calibration_images(5), scheme=scheme)
+    quantized = quantizer(original, calibration_images(5), form=form)
     layers = [slot.layer for slot in slots(original.graph)]
     stored = diff(original, quantized.model).layers_after
     assert set(quantized.left_alone) <= set(layers)
@@ -123,10 +123,10 @@ def test_a_model_without_layers_is_given_back_itself(quantizer):
     assert quantizer(original, images(0, 1, 4)).model is original
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_quantized_model_is_not_quantized_again(quantizer, scheme):
-    once = quantizer(digits("digits_mlp"), calibration_images(5), scheme=scheme).model
-    assert quantizer(once, calibration_images(5), scheme=scheme).model is once
+@pytest.mark.parametrize("form", FORMS)
+def test_a_quantized_model_is_not_quantized_again(quantizer, form):
+    once = quantizer(digits("digits_mlp"), calibration_images(5), form=form).model
+    assert quantizer(once, calibration_images(5), form=form).model is once
 
 
 def test_a_layer_that_was_spared_is_spared_when_the_others_are_quantized_already(quantizer):
@@ -137,13 +137,13 @@ def test_a_layer_that_was_spared_is_spared_when_the_others_are_quantized_already
     assert quantizer(once.model, images(0, 4, 4, 3, 3)).model is once.model
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_tensor_that_is_always_zero_does_no_harm(quantizer, runner: Runner, scheme):
+@pytest.mark.parametrize("form", FORMS)
+def test_a_tensor_that_is_always_zero_does_no_harm(quantizer, runner: Runner, form):
     net = Net("n", 3, 6, 6)
     zero = net.op("Mul", ["x", net.weight(1, scale=0)])
     y = net.conv(net.op("Relu", [net.conv(zero, 3, 4)]), 4, 4)
     original = net.model(y, "n", 4, 6, 6)
-    quantized = quantizer(original, images(0, 1, 3, 6, 6), scheme=scheme)
+    quantized = quantizer(original, images(0, 1, 3, 6, 6), form=form)
     for name, weight in quantized.model.weights.items():
         assert not name.endswith(".scale") or (weight > 0).all()
     x = images(99, 1, 3, 6, 6)[0]
@@ -151,15 +151,15 @@ def test_a_tensor_that_is_always_zero_does_no_harm(quantizer, runner: Runner, sc
     assert worst_sqnr_db(expected, runner.onnxruntime(quantized.model, x)) >= 30
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_bias_of_dead_and_of_tiny_channels_survives(quantizer, runner: Runner, scheme):
+@pytest.mark.parametrize("form", FORMS)
+def test_the_bias_of_dead_and_of_tiny_channels_survives(quantizer, runner: Runner, form):
     net = Net("n", 3, 6, 6)
     y = net.conv("x", 3, 4)
     net.weights["w0"][0] = 0
     net.weights["w0"][1] *= np.float32(1e-12)
     net.weights["w1"][:] = [3.3, -2.2, 1.1, 0.5]
     original = net.model(y, "n", 4, 6, 6)
-    quantized = quantizer(original, images(0, 1, 3, 6, 6), scheme=scheme)
+    quantized = quantizer(original, images(0, 1, 3, 6, 6), form=form)
     x = images(99, 1, 3, 6, 6)[0]
     expected, actual = (runner.onnxruntime(m, x)[y] for m in (original, quantized.model))
     for channel in range(4):
@@ -194,14 +194,14 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_of_convolution(quantizer, runner: Runner, kind, scheme):
+def test_every_kind_of_convolution(quantizer, runner: Runner, kind, form):
     net = Net("n", 8, 8, 8)
     y = KINDS[kind](net)
     original = net.model(y, "n", "c", "h", "w")
-    quantized = quantizer(original, images(0, 1, 8, 8, 8), scheme=scheme)
-    if scheme == "qoperator" and kind.startswith("transposed"):
+    quantized = quantizer(original, images(0, 1, 8, 8, 8), form=form)
+    if form == "qoperator" and kind.startswith("transposed"):
         assert quantized.left_alone == {y: "ONNX has no operator on integers for it"}
         return
     assert not quantized.left_alone
@@ -211,31 +211,31 @@ def test_every_kind_of_convolution(quantizer, runner: Runner, kind, scheme):
     assert worst_sqnr_db(expected, runner.onnxruntime(quantized.model, x)) >= 30
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("rank", [1, 3])
-def test_convolutions_along_one_and_three_axes(quantizer, runner: Runner, rank, scheme):
+def test_convolutions_along_one_and_three_axes(quantizer, runner: Runner, rank, form):
     net = Net("n", 4, *[8] * rank)
     inputs = ["x", net.weight(8, 4, *[3] * rank), net.weight(8)]
     y = net.op("Relu", [net.op("Conv", inputs, pads=[1] * 2 * rank)])
     original = net.model(y, "n", 8, *[8] * rank)
     samples = images(0, 1, 4, *[8] * rank)
-    quantized = quantizer(original, samples, scheme=scheme)
+    quantized = quantizer(original, samples, form=form)
     assert not quantized.left_alone
     expected = runner.onnxruntime(original, samples[0])
     assert worst_sqnr_db(expected, runner.onnxruntime(quantized.model, samples[0])) >= 30
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("attributes", [{}, {"transB": 1}, {"alpha": 0.5, "beta": 2.0}])
 @pytest.mark.parametrize("bias", [None, (6,), (1, 6), (1,)])
 def test_every_gemm_becomes_an_int8_matrix_product(
-    quantizer, runner: Runner, attributes, bias, scheme
+    quantizer, runner: Runner, attributes, bias, form
 ):
     net = Net("n", 12)
     matrix = net.weight(6, 12) if "transB" in attributes else net.weight(12, 6)
     inputs = ["x", matrix] + ([net.weight(*bias)] if bias else [])
     original = net.model(net.op("Gemm", inputs, **attributes), "n", 6)
-    quantized = quantizer(original, images(0, 3, 12), scheme=scheme)
+    quantized = quantizer(original, images(0, 3, 12), form=form)
     assert "Gemm" not in quantized.operators()
     assert not quantized.left_alone
     x = images(0, 3, 12)[2]
@@ -364,8 +364,8 @@ def test_what_rounding_cuts_off_is_left_to_it(quantizer, runner: Runner, bounds)
     assert worst_sqnr_db(expected, runner.onnxruntime(quantized.model, samples[0])) >= 30
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_clip_whose_bounds_are_attributes_is_what_it_is(quantizer, runner: Runner, scheme):
+@pytest.mark.parametrize("form", FORMS)
+def test_a_clip_whose_bounds_are_attributes_is_what_it_is(quantizer, runner: Runner, form):
     nodes = [
         node("Conv", ["x", "w"], ["c"], name="c", pads=[1] * 4),
         node("Clip", ["c"], ["r"], min=1.0, max=6.0),
@@ -375,26 +375,26 @@ def test_a_clip_whose_bounds_are_attributes_is_what_it_is(quantizer, runner: Run
     shape = [1, 16, 16, 16]
     original = model(nodes, weights, {"x": shape}, {"y": shape}, opset=10)
     samples = images(0, *shape)
-    quantized = quantizer(original, samples, per_channel=False, scheme=scheme, spare=False)
+    quantized = quantizer(original, samples, per_channel=False, form=form, spare=False)
     expected = runner.onnxruntime(original, samples[0])
     assert worst_sqnr_db(expected, runner.onnxruntime(quantized.model, samples[0])) >= 25
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_relu_beside_signed_numbers_still_cuts_off(quantizer, runner: Runner, scheme):
+@pytest.mark.parametrize("form", FORMS)
+def test_a_relu_beside_signed_numbers_still_cuts_off(quantizer, runner: Runner, form):
     net = Net("n", 3, 6, 6)
     cut = net.op("Relu", [net.conv("x", 3, 4)])
     signed = net.op("Tanh", [net.conv("x", 3, 4)])
     y = net.conv(net.op("Concat", [cut, signed], axis=1), 8, 4)
     original = net.model(y, "n", 4, 6, 6)
-    quantized = quantizer(original, images(0, 1, 3, 6, 6), scheme=scheme)
+    quantized = quantizer(original, images(0, 1, 3, 6, 6), form=form)
     x = images(0, 1, 3, 6, 6)[0]
     expected = runner.onnxruntime(original, x)
     assert worst_sqnr_db(expected, runner.onnxruntime(quantized.model, x)) >= 30
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_corrected_bias_keeps_the_mean_of_every_channel(quantizer, runner: Runner, scheme):
+@pytest.mark.parametrize("form", FORMS)
+def test_a_corrected_bias_keeps_the_mean_of_every_channel(quantizer, runner: Runner, form):
     net = Net("n", 3, 8, 8)
     weight = net.weight(8, 3, 3, 3)
     net.weights[weight][0] *= 40  # one scale for all is coarse for the others
@@ -402,7 +402,7 @@ def test_a_corrected_bias_keeps_the_mean_of_every_channel(quantizer, runner: Run
     samples = [{"x": s["x"] + 2} for s in images(0, 1, 3, 8, 8)]
 
     def drift(**options: object) -> float:
-        quantized = quantizer(original, samples, per_channel=False, scheme=scheme, **options).model
+        quantized = quantizer(original, samples, per_channel=False, form=form, **options).model
         means = []
         for sample in samples:
             expected, actual = (runner.onnxruntime(m, sample) for m in (original, quantized))

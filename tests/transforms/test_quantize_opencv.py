@@ -22,7 +22,7 @@ from small_graphs import CLASSIC, NEW, Runner
 from modelcheck.errors import ModelcheckError
 from modelcheck.model import Model
 
-SCHEMES = ("qdq", "qoperator")
+FORMS = ("qdq", "qoperator")
 ENGINES = {"classic": CLASSIC, "new": NEW}
 # Both compute in int8 with the same grids; what differs is a rounding of a few of the numbers.
 SAME_DB = 35
@@ -35,10 +35,10 @@ def quantizer() -> Iterator[Quantizer]:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", DIGITS)
-def test_trained_nets_give_what_onnxruntime_gives(quantizer, runner: Runner, name, scheme, engine):
-    quantized = quantizer(digits(name), calibration_images(20), scheme=scheme).model
+def test_trained_nets_give_what_onnxruntime_gives(quantizer, runner: Runner, name, form, engine):
+    quantized = quantizer(digits(name), calibration_images(20), form=form).model
     for count in (1, 50):
         inputs = judged_images(count)
         expected = runner.onnxruntime(quantized, inputs)
@@ -94,21 +94,21 @@ FAULTS: dict[str, Callable[[], Model]] = {
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", FAULTS)
-def test_known_faults_of_an_engine_are_avoided(quantizer, runner: Runner, name, scheme, engine):
-    quantized = quantizer(FAULTS[name](), images(0, *_shape(name)), scheme=scheme).model
+def test_known_faults_of_an_engine_are_avoided(quantizer, runner: Runner, name, form, engine):
+    quantized = quantizer(FAULTS[name](), images(0, *_shape(name)), form=form).model
     x = images(50, *_shape(name))[0]
     expected = runner.onnxruntime(quantized, x)
     actual = runner.opencv(quantized, x, engine=ENGINES[engine])
     assert worst_sqnr_db(expected, actual) >= SAME_DB
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", FAULTS)
-def test_sparing_has_a_reason(quantizer, runner: Runner, name, scheme):
+def test_sparing_has_a_reason(quantizer, runner: Runner, name, form):
     """When this fails for a new OpenCV, a fault is gone: let `spare` no longer avoid it."""
-    options = {"scheme": scheme, "spare": False}
+    options = {"form": form, "spare": False}
     quantized = quantizer(FAULTS[name](), images(0, *_shape(name)), **options).model
     assert not quantizer(FAULTS[name](), images(0, *_shape(name)), **options).left_alone
     x = images(50, *_shape(name))[0]
@@ -123,25 +123,25 @@ def test_sparing_has_a_reason(quantizer, runner: Runner, name, scheme):
 
 def test_layers_that_are_spared_are_named(quantizer):
     for name in ("grouped", "depthwise", "pointwise", "small map"):
-        for scheme in SCHEMES:
-            left = quantizer(FAULTS[name](), images(0, *_shape(name)), scheme=scheme).left_alone
+        for form in FORMS:
+            left = quantizer(FAULTS[name](), images(0, *_shape(name)), form=form).left_alone
             assert list(left) == ["conv0"]
             assert "OpenCV 5.0's new engine" in left["conv0"]
-    left = quantizer(_sigmoid(), images(0, *_shape("sigmoid")), scheme="qoperator").left_alone
+    left = quantizer(_sigmoid(), images(0, *_shape("sigmoid")), form="qoperator").left_alone
     assert list(left) == ["conv0"]
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_residual_blocks_and_convolutions_without_kernel_shape(
-    quantizer, runner: Runner, engine, scheme
+    quantizer, runner: Runner, engine, form
 ):
     net = Net(1, 8, 12, 12)
     y = net.op("Relu", [net.conv("x", 8, 16)])
     z = net.conv(net.op("Relu", [net.conv(y, 16, 16)]), 16, 16)
     y = net.conv(net.op("Relu", [net.op("Add", [y, z])]), 16, 4)
     original = net.model(y, 1, 4, 12, 12)
-    quantized = quantizer(original, images(0, 1, 8, 12, 12), scheme=scheme)
+    quantized = quantizer(original, images(0, 1, 8, 12, 12), form=form)
     assert not quantized.left_alone
     x = images(50, 1, 8, 12, 12)[0]
     expected = runner.onnxruntime(quantized.model, x)

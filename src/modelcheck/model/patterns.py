@@ -159,7 +159,7 @@ PATTERNS = (
     ),
     Pattern(
         "qdq-conv-unfused", "convolutions between dequantizers: as fast as float at best",
-        OLD, _SLOW, "QOperator form is faster here: quantize with scheme=qoperator.",
+        OLD, _SLOW, "QOperator is faster here: quantize with form=qoperator.",
         q.qdq("Conv"),
     ),
     # Convolution and pooling.

@@ -11,7 +11,7 @@ from modelcheck.transforms import Transform, build
 
 
 def step_text(transform: Transform) -> str:
-    """'quantize:scheme="qdq",exclude=["a:0"]': a step as for `-t`, with what is not a default."""
+    """'quantize:form="qdq",exclude=["a:0"]': a step as for `-t`, with what is not a default."""
     options = ",".join(f"{key}={toml_value(value)}" for key, value in _said(transform).items())
     return f"{transform.name}:{options}" if options else transform.name
 

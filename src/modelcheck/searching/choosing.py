@@ -203,7 +203,7 @@ class Choosing:
 
     def _shrink(self, exact: Mapping[Engine, Rewriting]) -> None:
         """What makes files smaller, whatever it does to their speed."""
-        int8 = (build("equalize", {}), build("quantize", {"scheme": "qoperator"}))
+        int8 = (build("equalize", {}), build("quantize", {"form": "qoperator"}))
         ways: dict[str, tuple[Transform, ...]] = {
             "weights in half floats": (build("fp16", {"scope": "weights"}),),
             "weights in int8": (build("quantize-weights", {}),),

@@ -62,7 +62,7 @@ class Integers:
     def __post_init__(self) -> None:
         self.layers = weight_layers(self.model)
         # What each engine runs fast, and rightly.
-        self.scheme = "qdq" if self.exact.engine is Engine.NEW else "qoperator"
+        self.form = "qdq" if self.exact.engine is Engine.NEW else "qoperator"
 
     def run(self, until_s: float) -> Iterator[None]:
         """Yields after every race and every look at outputs; no climb begins after `until_s`."""
@@ -93,7 +93,7 @@ class Integers:
 
     def _spare(self, name: str, members: Members, calibration: str) -> Iterator[None]:
         """Keep the fewest of the costliest layers in float with which the limits hold."""
-        study = Sensitivity(self.model, self.scheme, self.context, self.reference, self.samples)
+        study = Sensitivity(self.model, self.form, self.context, self.reference, self.samples)
         noise: dict[str, float] = {}
         for layer, cost in study.order(sorted(members), self.workspace):
             noise[layer] = cost
@@ -123,7 +123,7 @@ class Integers:
         """The steps that write these layers in int8, and the others as the exact search has."""
         keep = [name for name in self.layers if name not in members]
         rest = {layer: form for layer, form in self.exact.forms().items() if layer in set(keep)}
-        return (quantizer(self.scheme, list(self.layers), keep, calibration), *steps_of(rest))
+        return (quantizer(self.form, list(self.layers), keep, calibration), *steps_of(rest))
 
     def _gains(self, now: Members | None, rivals: Sequence[Members]) -> dict[int, Gain]:
         """Over a set, or over the fastest exact form."""
@@ -173,10 +173,10 @@ class RememberedRanges:
 
 
 def quantizer(
-    scheme: str, layers: Sequence[str], keep: Sequence[str], calibration: str = CALIBRATIONS[0]
+    form: str, layers: Sequence[str], keep: Sequence[str], calibration: str = CALIBRATIONS[0]
 ) -> Transform:
     """The step that writes `layers` in int8, but for those to keep in float."""
-    options = {"scheme": scheme, "exclude": [n for n in layers if n in set(keep)]}
+    options = {"form": form, "exclude": [n for n in layers if n in set(keep)]}
     if calibration != CALIBRATIONS[0]:
         options["calibration"] = calibration
     return build("quantize", options)
@@ -219,7 +219,7 @@ class Sensitivity:
     """How much noise each layer in int8, and no other, adds to the outputs."""
 
     model: Model
-    scheme: str
+    form: str
     context: Context
     reference: Reference
     samples: Sequence[Mapping[str, np.ndarray]]
@@ -230,7 +230,7 @@ class Sensitivity:
         expected = [self.reference.run(s) for s in self.samples[:_LOOKED_AT]]
         path = workspace.path / "sensitivity.onnx"
         for name in members:
-            step = quantizer(self.scheme, layers, [other for other in layers if other != name])
+            step = quantizer(self.form, layers, [other for other in layers if other != name])
             alone = step(self.model, self.context)
             if alone is self.model:
                 yield name, 0.0

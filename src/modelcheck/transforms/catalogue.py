@@ -136,7 +136,7 @@ _ROWS = (
         source="B. Jacob et al., CVPR 2018; ONNX operators QuantizeLinear, QLinearConv",
         examples=(
             {},
-            {"scheme": "qoperator", "calibration": "percentile"},
+            {"form": "qoperator", "calibration": "percentile"},
             {"calibration": "average", "activation": "uint8"},
             {"per_channel": False, "calibration": "mse"},
             {"calibration": "entropy", "correct_bias": True},

@@ -36,7 +36,7 @@ _INTEGER_OPSET, _PER_CHANNEL_OPSET = 10, 13
 @checked
 def quantize(  # noqa: PLR0913 - each is an option of its own
     *,
-    scheme: Annotated[
+    form: Annotated[
         Literal["qdq", "qoperator"],
         Field(
             description="qdq: float layers between QuantizeLinear and DequantizeLinear, which"
@@ -99,7 +99,7 @@ def quantize(  # noqa: PLR0913 - each is an option of its own
     Claim: lossy. Source of correct_bias: M. Nagel et al., ICCV 2019, section 4.2.
     """
     choices = _Choices(
-        integer=scheme == "qoperator",
+        integer=form == "qoperator",
         calibration=calibration,
         inside=percentile / 100 if calibration == "percentile" else 1.0,
         per_channel=per_channel,
