@@ -13,13 +13,8 @@ from modelcheck.model import Model, load
 from modelcheck.process import Workspace
 from modelcheck.reference import ReferenceActivations, open_reference
 from modelcheck.reference.activations import Range
-from modelcheck.searching.integers import (
-    RememberedRanges,
-    Sensitivity,
-    quantizer,
-    sets_to_try,
-    weight_layers,
-)
+from modelcheck.searching.integers import RememberedRanges, quantizer, sets_to_try
+from modelcheck.searching.sensitivity import Fewest, Sensitivity, weight_layers
 from modelcheck.transforms import Context, fold_batchnorm
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
@@ -97,7 +92,10 @@ def test_the_layer_that_int8_hurts_most_comes_out_as_such(net: Model) -> None:
     with Workspace() as workspace, open_reference(faulty, workspace) as reference:
         activations = ReferenceActivations(reference, samples, workspace)
         context = Context(activations=RememberedRanges(activations))
-        study = Sensitivity(faulty, "qdq", context, reference, [s.arrays for s in samples])
+        study = Sensitivity(
+            faulty, lambda keep: quantizer("qdq", layers, keep), context, reference,
+            [s.arrays for s in samples],
+        )  # fmt: skip
         noise = dict(study.order(layers, workspace))
     assert set(noise) == set(layers)
     assert max(noise, key=noise.__getitem__) == hurt
@@ -108,3 +106,17 @@ def test_the_step_keeps_what_it_is_told_in_float(net: Model) -> None:
     step = quantizer("qoperator", layers, layers[1:])
     assert step.options["exclude"] == tuple(layers[1:])
     assert step.options["form"] == "qoperator"
+
+
+@pytest.mark.parametrize("needed", range(1, 12))
+def test_the_fewest_layers_that_will_do_are_found_by_halving(needed: int) -> None:
+    tried: list[int] = []
+
+    def holds(count: int) -> bool:
+        tried.append(count)
+        return count >= needed
+
+    fewest = Fewest(1, 10, holds)
+    list(fewest.run())
+    assert fewest.found == (needed if needed <= 10 else None)
+    assert len(tried) <= 4

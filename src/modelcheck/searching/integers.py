@@ -15,28 +15,22 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from modelcheck import units
-from modelcheck.diagnose.measure import relative_noise
-from modelcheck.errors import ModelcheckError
 from modelcheck.model import Model
-from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
 from modelcheck.reference.activations import Histogram, Range
 from modelcheck.searching.climbing import Climb
 from modelcheck.searching.plan import Contender
 from modelcheck.searching.rewriting import NET_ROUNDS, NET_S, Rewriting, steps_of
+from modelcheck.searching.sensitivity import Fewest, Sensitivity, weight_layers
 from modelcheck.searching.stopwatch import Arrays, Gain, Runner, Stopwatch, gains_over
 from modelcheck.targets import Engine
 from modelcheck.transforms import Activations, Context, Transform, build, chain
-from modelcheck.transforms.graph import constant, is_standard, layer_name
 
 Members = frozenset[str]  # layers in int8, by name
 CALIBRATIONS = ("minmax", "mse")  # ways to find ranges, in the order in which they are tried
 _WORTH_INT8 = 1.02
 _HOPELESS = 0.7  # times as fast as the fastest exact form, before layers are looked at one by one
-_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_LOOKED_AT = 4  # samples that tell which layer costs how much
-_KEY = "sensitivity"
 
 
 @dataclass
@@ -93,25 +87,27 @@ class Integers:
 
     def _spare(self, name: str, members: Members, calibration: str) -> Iterator[None]:
         """Keep the fewest of the costliest layers in float with which the limits hold."""
-        study = Sensitivity(self.model, self.form, self.context, self.reference, self.samples)
+        layers = list(self.layers)
+        study = Sensitivity(
+            self.model, lambda keep: quantizer(self.form, layers, keep), self.context,
+            self.reference, self.samples,
+        )  # fmt: skip
         noise: dict[str, float] = {}
         for layer, cost in study.order(sorted(members), self.workspace):
             noise[layer] = cost
             yield
         costly = sorted(noise, key=noise.__getitem__, reverse=True)
-        low, high = 1, len(costly) - 1  # so many layers stay in float
-        best: Contender | None = None
-        while low <= high:
-            middle = (low + high) // 2
-            spared = f"{name}, {units.plural(middle, 'layer')} in float"
-            trial = self._contender(spared, members - set(costly[:middle]), calibration)
-            yield
-            if trial.holds:
-                best, high = trial, middle - 1
-            else:
-                low = middle + 1
-        if best is not None:
-            self.found.append(best)
+        trials: dict[int, Contender] = {}
+
+        def holds(count: int) -> bool:
+            spared = f"{name}, {units.plural(count, 'layer')} in float"
+            trials[count] = self._contender(spared, members - set(costly[:count]), calibration)
+            return trials[count].holds
+
+        fewest = Fewest(1, len(costly) - 1, holds)
+        yield from fewest.run()
+        if fewest.found is not None:
+            self.found.append(trials[fewest.found])
 
     def _contender(self, name: str, members: Members, calibration: str) -> Contender:
         if calibration != CALIBRATIONS[0]:
@@ -182,18 +178,6 @@ def quantizer(
     return build("quantize", options)
 
 
-def weight_layers(model: Model) -> dict[str, tuple[int, ...]]:
-    """The layers that may be written in int8, with the shape of their weights."""
-    found = {}
-    for node in model.graph:
-        if not is_standard(node, *_LAYERS):
-            continue
-        tensors = [t for v in node.inputs[:2] if (t := constant(v)) is not None]
-        if tensors:
-            found[layer_name(node)] = tuple(int(d) for d in tensors[0].shape.numpy())
-    return found
-
-
 def toggled(members: Members, groups: Sequence[Members]) -> Members:
     """The set with groups of layers in it that were not, and without those that were."""
     for group in groups:
@@ -212,35 +196,3 @@ def sets_to_try(layers: Mapping[str, tuple[int, ...]]) -> dict[str, Members]:
         if members and frozenset(members) not in found.values():
             found[name] = frozenset(members)
     return found
-
-
-@dataclass
-class Sensitivity:
-    """How much noise each layer in int8, and no other, adds to the outputs."""
-
-    model: Model
-    form: str
-    context: Context
-    reference: Reference
-    samples: Sequence[Mapping[str, np.ndarray]]
-
-    def order(self, members: Sequence[str], workspace: Workspace) -> Iterator[tuple[str, float]]:
-        """Each of the layers with its noise over the signal, of the worst output."""
-        layers = list(weight_layers(self.model))
-        expected = [self.reference.run(s) for s in self.samples[:_LOOKED_AT]]
-        path = workspace.path / "sensitivity.onnx"
-        for name in members:
-            step = quantizer(self.form, layers, [other for other in layers if other != name])
-            alone = step(self.model, self.context)
-            if alone is self.model:
-                yield name, 0.0
-                continue
-            write_private(alone, path)
-            try:
-                self.reference.load(path, _KEY)
-                actual = [self.reference.run(s, key=_KEY) for s in self.samples[:_LOOKED_AT]]
-                yield name, relative_noise(expected, actual)
-            except ModelcheckError:  # cannot be judged, so it stays in float first
-                yield name, float("inf")
-            finally:
-                self.reference.unload(_KEY)
