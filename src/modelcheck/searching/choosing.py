@@ -14,26 +14,17 @@ from functools import cached_property
 
 from modelcheck.errors import ContainedFailure, Unsupported
 from modelcheck.judge import EquivalenceEvidence
-from modelcheck.judge.limits import (
-    MAX_ERROR,
-    MIN_AGREEMENT,
-    MIN_SQNR,
-    EquivalenceLimit,
-    Term,
-    default_limit,
-)
 from modelcheck.model import Model
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference, ReferenceActivations, open_reference
 from modelcheck.searching.integers import Integers, RememberedRanges
+from modelcheck.searching.looking import holds, limit_for, look, worst_agreement, worst_db
 from modelcheck.searching.plan import Contender, Goal, SearchPlan
 from modelcheck.searching.rewriting import OPENINGS, Rewriting
 from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine, Target
-from modelcheck.targets.pool import PoolRun
 from modelcheck.transforms import Claim, Context, Transform, build, chain
-from modelcheck.tune.rightness import Expected, judge_outputs
-from modelcheck.tune.settings import Setting
+from modelcheck.tune.rightness import Expected
 from modelcheck.verification import Progressed, StageStarted
 
 RACE_ROUNDS, RACE_S = 40, 12.0
@@ -43,9 +34,6 @@ _REWRITING = 0.6  # of that, where int8 is tried too
 _BEGINNING = 0.5  # of the time for rewrites, on all engines; then those go on that are near
 _FAR_BEHIND = 1.3  # times the latency of the fastest engine
 _LEAST_CLIMBING_S = 5.0
-# Beyond this part of the scale an exact form is wrong, however noisy the model; within, the gate
-# says by the model's noise floor.
-_SURELY_NO_ROUNDING = 1e-3
 
 
 @dataclass
@@ -225,7 +213,7 @@ class Choosing:
 
     def _is_right(self, model: Model, engine: Engine) -> bool:
         evidence = self._evidence(model, engine)
-        return evidence is not None and _holds(self._limit(Claim.EXACT), evidence)
+        return evidence is not None and self._holds(Claim.EXACT, evidence)
 
     def _add(self, name: str, engine: Engine, steps: tuple[Transform, ...]) -> Contender:
         found = self._contender(name, engine, steps)
@@ -243,28 +231,23 @@ class Choosing:
         )  # fmt: skip
         if evidence is None:
             return made
-        rates = [a.agreement for a in evidence.total_agreement.values()]
         return replace(
             made,
-            db=min((o.sqnr_db for o in evidence.total.outputs), default=float("nan")),
-            agreement=min(rates, default=None),
-            holds=_holds(self._limit(made.claim), evidence),
+            db=worst_db(evidence),
+            agreement=worst_agreement(evidence),
+            holds=self._holds(made.claim, evidence),
         )
 
     def made(self, steps: Sequence[Transform]) -> Model:
         return chain(*steps)(self.plan.model, self.context)
 
     def _evidence(self, model: Model, engine: Engine) -> EquivalenceEvidence | None:
-        outputs = self.watch.outputs(Runner(model, engine), self.expected.arrays)
-        if isinstance(outputs, NotRun):
-            return None
-        target = replace(self.plan.settings.target, engine=engine)
-        run = PoolRun(tuple(outputs), ())
-        check = judge_outputs(self.expected, Setting(target), run, self._limit(Claim.EXACT))
-        return check.evidence if isinstance(check.evidence, EquivalenceEvidence) else None
+        settings = self.plan.settings
+        target = replace(settings.target, engine=engine)
+        return look(self.watch, Runner(model, engine), self.expected, target, settings.limits)
 
-    def _limit(self, claim: Claim) -> EquivalenceLimit:
-        return self.plan.settings.limits.equivalence or default_limit(claim.value)
+    def _holds(self, claim: Claim, evidence: EquivalenceEvidence) -> bool:
+        return holds(limit_for(self.plan.settings.limits, claim), evidence)
 
     def race(self) -> None:
         """All candidates and the original, in turn in one process: whose time is whose share."""
@@ -293,22 +276,3 @@ def _engines(target: Target, known: Sequence[str]) -> tuple[Engine, ...]:
         named = tuple(engine for engine in named if engine is not Engine.NEW)
         return named or (Engine.AUTO,)
     return named if len(named) > 1 else (Engine.AUTO,)
-
-
-def _holds(limit: EquivalenceLimit, evidence: EquivalenceEvidence) -> bool:
-    """Whether the figures as they are hold a limit; how sure that is, is for the gate to say."""
-    outputs = evidence.total.outputs
-    if any(o.non_finite > o.expected_non_finite or o.shape_mismatch for o in outputs):
-        return False
-    error = max((o.scale_relative_max for o in outputs), default=0.0)
-    db = min((o.sqnr_db for o in outputs), default=float("inf"))
-    rates = [a.agreement for a in evidence.total_agreement.values()]
-
-    def holds(term: Term) -> bool:
-        if term.kind == MIN_SQNR:
-            return db >= term.value
-        if term.kind == MIN_AGREEMENT:
-            return bool(rates) and min(rates) >= term.value
-        return error <= (term.value if term.kind == MAX_ERROR else _SURELY_NO_ROUNDING)
-
-    return any(all(map(holds, all_of)) for all_of in limit.any_of)
