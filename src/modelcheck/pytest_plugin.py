@@ -132,6 +132,7 @@ class _Case:
 
     def _verify(self, book: Book) -> Verification:
         from modelcheck import gate
+        from modelcheck.recipe import is_automatic
 
         original = gate.load_model(self.pair.original)
         bands = book.bands(original)
@@ -141,12 +142,18 @@ class _Case:
             inputs = gate.open_inputs(original, recipe)
             claim = gate.default_claim(recipe)
             return gate.judge(inputs, candidate, claim, recipe, bands=bands)
-        inputs = gate.open_inputs(original, self.recipe)
-        if not self.recipe.steps:
-            claim = gate.default_claim(self.recipe, alone=True)
-            return gate.judge(inputs, None, claim, self.recipe, bands=bands)
-        made = gate.make_candidate(original, inputs, self.recipe)
-        return gate.judge(inputs, made.model, made.claim, self.recipe, bands=bands)
+        if is_automatic(self.recipe.steps):
+            from modelcheck.searching.automatic import planned
+
+            plan = planned(original, self.recipe, emit=gate.silent)
+            recipe, inputs = plan.recipe, plan.inputs
+        else:
+            recipe, inputs = self.recipe, gate.open_inputs(original, self.recipe)
+        if not recipe.steps:
+            claim = gate.default_claim(recipe, alone=True)
+            return gate.judge(inputs, None, claim, recipe, bands=bands)
+        made = gate.make_candidate(original, inputs, recipe)
+        return gate.judge(inputs, made.model, made.claim, recipe, bands=bands)
 
 
 class CheckItem(pytest.Item):

@@ -295,3 +295,28 @@ def test_runs_are_recorded_in_the_root_folder_and_held_to_the_last_release(
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*INCONCLUSIVE: *judged on other data*"])
     assert (project.path / ".modelcheck" / "ledger.db").is_file()
+
+
+def test_steps_that_leave_options_to_measuring_are_made_explicit_first(
+    project: pytest.Pytester,
+) -> None:
+    _policy(
+        project,
+        _DATA
+        + """
+[[steps]]
+transform = "fold-batchnorm"
+
+[[steps]]
+transform = "quantize"
+form = "auto"
+skip = "auto"
+
+[[models]]
+original = "digits_resnet.onnx"
+
+[limits]
+min-sqnr = 20
+""",
+    )
+    project.runpytest_subprocess().assert_outcomes(passed=1)

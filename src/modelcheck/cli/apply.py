@@ -11,6 +11,13 @@ from modelcheck.cli.options import DataOptions, ImageOptions, LimitOptions, RunO
 from modelcheck.cli.search_options import SearchOptions, with_search
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelcheck.cli.progress import ProgressDisplay
+    from modelcheck.cli.screen import Screen
+    from modelcheck.gate import Inputs
+    from modelcheck.model import Model
+    from modelcheck.process import ChildLimits
     from modelcheck.recipe import Recipe
 
 
@@ -74,17 +81,19 @@ def apply(
         if verify:
             screen.open_ledger("apply", output.name, asked)
         check_output(output, [model], force=force)
+        explicit = _recipe_beside(output, asked, recipe, force)
         stack.enter_context(output_lock(output))
         progress = stack.enter_context(ProgressDisplay(quiet=run.quiet))
         original = gate.load_model(model)
         check_output(output, gate.files_of(original), force=True)
         bounds = child_limits(run)
-        needs_data = verify or any(step.calibrates for step in asked.steps)
-        inputs = gate.open_inputs(original, asked, emit=progress.show) if needs_data else None
+        asked, inputs, notes = _prepared(original, asked, bounds, progress, judged=verify)
+        screen.planned(asked, notes)
         made = gate.make_candidate(original, inputs, asked, limits=bounds, emit=progress.show)
         if inputs is None or not verify:
             original.check_unchanged()
             save(made.model, output)
+            _save_steps(asked, explicit, screen)
             progress.close()
             screen.unverified(made, output)
             return 0
@@ -96,6 +105,7 @@ def apply(
         if passed := report.outcome is Outcome.PASS:
             save(made.model, output)
             save_report(report, report_beside(output))
+            _save_steps(asked, explicit, screen)
         elif keep:
             save(made.model, output.with_suffix(".rejected.onnx"))
     screen.report(report, f"{output.name} was {'' if passed else 'not '}written.")
@@ -120,6 +130,46 @@ def _recipe(path: Path | None, transform: list[str] | None) -> Recipe:
             "`modelcheck transforms` lists them.",
         )
     return recipe
+
+
+def _prepared(
+    original: Model, asked: Recipe, limits: ChildLimits, progress: ProgressDisplay, *, judged: bool
+) -> tuple[Recipe, Inputs | None, Sequence[str]]:
+    """Explicit steps and the samples that they or the judge need; with what planning found."""
+    from modelcheck import gate
+    from modelcheck.recipe import is_automatic
+
+    if is_automatic(asked.steps):
+        from modelcheck.searching.automatic import planned
+
+        plan = planned(original, asked, limits=limits, emit=progress.show)
+        return plan.recipe, plan.inputs, plan.notes
+    if judged or any(step.calibrates for step in asked.steps):
+        return asked, gate.open_inputs(original, asked, emit=progress.show), ()
+    return asked, None, ()
+
+
+def _recipe_beside(output: Path, asked: Recipe, given: Path | None, force: bool) -> Path | None:
+    """Where explicit steps go, if any are to be found. Raises UsageError where that is taken."""
+    from modelcheck.model.saving import check_output
+    from modelcheck.recipe import is_automatic
+
+    if not is_automatic(asked.steps):
+        return None
+    path = output.with_suffix(".recipe.toml")
+    check_output(path, [given] if given else [], force=force)
+    return path
+
+
+def _save_steps(recipe: Recipe, path: Path | None, screen: Screen) -> None:
+    """What was found for `auto`, as a recipe that measures nothing."""
+    from modelcheck.cli.outputs import write_texts
+    from modelcheck.errors import printable
+    from modelcheck.recipe.writing import steps_toml
+
+    if path is not None:
+        comment = f"Found by: {printable(screen.command(recipe.seed), 500)}"
+        write_texts({path: steps_toml(recipe.steps, seed=recipe.seed, comment=comment)})
 
 
 def _refuse_blind(recipe: Recipe, verify: bool) -> None:

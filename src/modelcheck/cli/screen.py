@@ -8,6 +8,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ class Screen:
         from modelcheck.report import check_report_path
 
         self._run = run
+        self._notes: Sequence[str] = ()
         self._recorded: tuple[Book, Occasion] | None = None
         taken = {path.resolve() for path in others if path is not None}
         for path in (*(run.report or ()), *([run.ledger] if run.ledger else [])):
@@ -78,6 +80,13 @@ class Screen:
         path = None if self._run.no_ledger else ledger_path(self._run.ledger)
         book = Book.open(path, since_last=recipe.judging.since_last)
         self._recorded = book, Occasion(kind, model, self.command(recipe.seed), recipe.steps)
+
+    def planned(self, recipe: Recipe, notes: Sequence[str]) -> None:
+        """The steps as they are applied, and what was found to make them so."""
+        self._notes = notes
+        if self._recorded is not None:
+            book, occasion = self._recorded
+            self._recorded = book, replace(occasion, steps=recipe.steps)
 
     def bands(self, original: Model) -> Mapping[str, Band]:
         """What the ledger knows of the original's latencies here, by target."""
@@ -121,9 +130,16 @@ class Screen:
             return
         screen = console()
         if not self._run.quiet:
+            self._print_notes(screen)
             print_report(report, screen)
         print_findings(report, screen)
         print_verdict(report, screen, fate)
+
+    def _print_notes(self, screen: Console) -> None:
+        from modelcheck.errors import printable
+
+        for note in self._notes:
+            screen.print(printable(note, limit=2000), style="dim", markup=False, soft_wrap=True)
 
     def _record(self, report: Report) -> None:
         from modelcheck.errors import printable
@@ -143,6 +159,7 @@ class Screen:
 
         screen = console()
         if not self._run.quiet:
+            self._print_notes(screen)
             print_steps(made, screen)
         screen.print(f"{printable(output.name)} was written. It is NOT VERIFIED.", markup=False)
 

@@ -62,7 +62,10 @@ def search_plan(
     lossy = not searching.exact and not synthetic
     return SearchPlan(
         model=model,
-        samples=split_in_three(data, calibration if lossy else None, calibrate=lossy),
+        samples=split_in_three(
+            data, calibration if lossy else None, calibrate=lossy,
+            allow_synthetic=asked.data.allow_synthetic,
+        ),
         settings=asked.targets[0],
         claim=Claim.LOSSY if lossy else Claim.EXACT,
         goal=Goal(searching.goal),
@@ -70,7 +73,7 @@ def search_plan(
         seed=asked.seed,
         child_limits=child_limits(run),
         memory=Memory.of_user(),
-    )
+    )  # fmt: skip
 
 
 def outputs_of(model: Path | None) -> tuple[Path, ...]:

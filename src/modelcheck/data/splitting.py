@@ -123,14 +123,16 @@ class ThreeSets:
     text: str
 
 
-def split_in_three(data: Samples, calibration: Samples | None, *, calibrate: bool) -> ThreeSets:
+def split_in_three(
+    data: Samples, calibration: Samples | None, *, calibrate: bool, allow_synthetic: bool = False
+) -> ThreeSets:
     """Part samples so that nobody is judged by what a choice was fitted to.
 
     `calibrate` False: nothing calibrates, and synthetic inputs will do. As `split`, then the
     samples with the smallest SHA-256 of those left choose: at most a third, at most 32.
     Raises NotEnoughEvidence where a set would be empty, and as `split` does.
     """
-    first = split(data, calibration, calibrate)
+    first = split(data, calibration, calibrate, allow_synthetic=allow_synthetic)
     left = first.judged
     room = min(left.count // MAX_PART, MAX_CHOOSING)
     if not room:

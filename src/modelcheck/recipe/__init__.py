@@ -11,9 +11,18 @@ from modelcheck.recipe.settings import (
     Recipe,
     TargetSettings,
 )
-from modelcheck.recipe.steps import Candidate, Step, apply_steps, build_step, parse_step
+from modelcheck.recipe.steps import (
+    Automatic,
+    Candidate,
+    Step,
+    apply_steps,
+    build_step,
+    is_automatic,
+    parse_step,
+)
 
 __all__ = [
+    "Automatic",
     "Baseline",
     "Candidate",
     "CheckKind",
@@ -25,6 +34,7 @@ __all__ = [
     "TargetSettings",
     "apply_steps",
     "build_step",
+    "is_automatic",
     "load_recipe",
     "parse_duration",
     "parse_metric",

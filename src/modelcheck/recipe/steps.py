@@ -7,7 +7,7 @@ import re
 import time
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,9 @@ from modelcheck.transforms import (
     diff,
     identity,
 )
+from modelcheck.transforms.catalogue import CATALOGUE, Row
+
+AUTO = "auto"
 
 # What stands where TOML wants a value, outside quotes: a scalar of TOML's, or a bare word.
 _VALUE = re.compile(
@@ -77,6 +80,22 @@ class Candidate:
         return claim
 
 
+@dataclass(frozen=True)
+class Automatic(Transform):
+    """A step that leaves the options `open` to measuring, and says `given` itself.
+
+    searching.automatic makes an explicit step of it. Applying it as it is raises UsageError.
+    """
+
+    open: frozenset[str] = frozenset()
+    given: Mapping[str, object] = field(default_factory=dict)
+
+
+def is_automatic(steps: Sequence[Transform]) -> bool:
+    """Whether any step leaves options to measuring."""
+    return any(isinstance(step, Automatic) for step in steps)
+
+
 def parse_step(text: str) -> Transform:
     """'prune-weights:amount=0.5,scope=global' -> the transform.
 
@@ -98,7 +117,35 @@ def build_step(name: str, options: Mapping[str, Any]) -> Transform:
         raise UsageError(f"key '{printable(twice)}' is given twice, once with '_'")
     if name == "identity" and not options:
         return identity()
-    return build(name, spelled)
+    row = CATALOGUE.get(name)
+    return build(name, spelled) if row is None else _step(row, spelled)
+
+
+def _step(row: Row, options: Mapping[str, Any]) -> Transform:
+    found = frozenset(key for key in row.automatic if options.get(key) == AUTO)
+    known = {option.name for option in row.options}
+    for key in row.automatic:
+        if key in options and key not in found and key not in known:
+            raise UsageError(
+                f"is 'auto' or left out (got {printable(repr(options[key]), 80)})",
+                where=key,
+                remedy="Name layers with exclude=[…].",
+            )
+    if not found:
+        return build(row.name, options)
+    given = {key: value for key, value in options.items() if key not in found}
+    step = build(row.name, given)  # checks what is given
+
+    def refuse(model: Model, context: Context) -> Model:
+        left = ", ".join(f"{key}=auto" for key in sorted(found))
+        raise UsageError(
+            f"{left} is found by measuring on targets, and nothing measured here",
+            where=row.name,
+            remedy="`modelcheck apply` finds it, and writes a recipe that says it explicitly.",
+        )
+
+    options = {**step.options, **dict.fromkeys(sorted(found), AUTO)}
+    return Automatic(row.name, step.claim, refuse, options, step.calibrates, found, given)
 
 
 def apply_steps(

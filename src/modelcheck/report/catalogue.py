@@ -30,7 +30,7 @@ def catalogue_json(rows: tuple[Description, ...]) -> dict[str, Any]:
 
 
 def print_catalogue(rows: tuple[Description, ...], console: Console) -> None:
-    """Each transform: claim, summary, source, then a line for every option."""
+    """Each transform: claim, summary, a line for every option and what `auto` finds, source."""
     for row in rows:
         console.print(Text.assemble((row.name, "bold"), f"   {row.claim}   {row.summary}"))
         table = Table.grid(padding=(0, 3, 0, 0))
@@ -39,6 +39,10 @@ def print_catalogue(rows: tuple[Description, ...], console: Console) -> None:
                 Text(f"    {option.name}={_default(option.default)}"),
                 Text(" | ".join(option.choices) or option.type, style="dim"),
                 Text(option.help),
+            )
+        for name, meaning in row.automatic.items():
+            table.add_row(
+                Text(f"    {name}=auto"), Text("by measuring", style="dim"), Text(meaning)
             )
         if row.options:
             console.print(table)

@@ -8,7 +8,7 @@ same result, and whatever else the row promises.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from modelcheck.errors import UsageError, did_you_mean, printable
@@ -36,6 +36,8 @@ class Row:
     `zeros`       (options, all of them) -> the fraction of zeros promised over the weights of all
                   layers that were not left alone; None promises nothing
     `examples`    options that together visit every mode
+    `automatic`   what `auto` stands for as the value of an option; the transform never sees it:
+                  measuring finds explicit options first (searching/automatic.py)
     """
 
     factory: Callable[..., Transform]
@@ -45,6 +47,7 @@ class Row:
     idempotent: bool = True
     zeros: Callable[[Options], float] | None = None
     examples: tuple[Options, ...] = ({},)
+    automatic: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -141,6 +144,12 @@ _ROWS = (
             {"per_channel": False, "calibration": "mse"},
             {"calibration": "entropy", "correct_bias": True},
         ),
+        automatic={
+            "form": "The form that every target computes rightly, the faster one where both are; "
+            "layers for which there is none stay in float32.",
+            "skip": "Beside `exclude`, leave out the fewest layers with which the limits hold on "
+            "every target, the ones that int8 hurts most.",
+        },
     ),
     Row(
         quantize_weights,
@@ -168,13 +177,14 @@ class Description:
     claim: Claim
     summary: str
     options: tuple[Option, ...]
+    automatic: Mapping[str, str]
     source: str
 
 
 def describe() -> tuple[Description, ...]:
     """Every transform with its options, in the order of the catalogue."""
     return tuple(
-        Description(row.name, row.claim, row.summary, row.options, row.source)
+        Description(row.name, row.claim, row.summary, row.options, row.automatic, row.source)
         for row in CATALOGUE.values()
     )
 
