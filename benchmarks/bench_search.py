@@ -20,7 +20,7 @@ from modelcheck import units
 from modelcheck.data import open_samples, split_in_three
 from modelcheck.errors import ModelcheckError
 from modelcheck.recipe import TargetSettings
-from modelcheck.searching import Contender, Searched, SearchPlan, search
+from modelcheck.searching import Contender, Searched, SearchPlan, search_events
 from modelcheck.targets import Target
 from modelcheck.transforms import Claim
 from zoo import ZooModel, available, zoo
@@ -75,7 +75,7 @@ def _searched(model: ZooModel, target: Target, seconds: float, exact: bool) -> S
             loaded, split_in_three(samples, None, calibrate=lossy), TargetSettings(target),
             claim=Claim.LOSSY if lossy else Claim.EXACT, time_budget_s=seconds,
         )  # fmt: skip
-        *_, last = search(plan)
+        *_, last = search_events(plan)
     assert isinstance(last, Searched)
     return last
 

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 _HOMES = {
     "modelcheck.data": ("Preprocessing", "Samples", "open_samples", "split_in_three"),
     "modelcheck.errors": ("ModelcheckError",),
+    "modelcheck.gate": ("calibrated",),
     "modelcheck.judge": ("Limits", "Outcome", "parse_limit"),
     "modelcheck.model": ("Model", "Signature", "load", "save"),
     "modelcheck.recipe": ("TargetSettings", "apply_steps", "load_recipe", "parse_metric"),
-    "modelcheck.searching": ("SearchPlan", "Searched", "search"),
+    "modelcheck.searching": ("Goal", "SearchPlan", "Searched", "search"),
     "modelcheck.targets": ("Target",),
     "modelcheck.transforms": (
         "Claim",
@@ -48,6 +49,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Claim",
     "Context",
+    "Goal",
     "Limits",
     "Model",
     "ModelcheckError",
@@ -64,6 +66,7 @@ __all__ = [
     "Verification",
     "apply_steps",
     "build",
+    "calibrated",
     "chain",
     "equalize",
     "fold_batchnorm",
@@ -102,10 +105,11 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from modelcheck.data import Preprocessing, Samples, open_samples, split_in_three
     from modelcheck.errors import ModelcheckError
+    from modelcheck.gate import calibrated
     from modelcheck.judge import Limits, Outcome, parse_limit
     from modelcheck.model import Model, Signature, load, save
     from modelcheck.recipe import TargetSettings, apply_steps, load_recipe, parse_metric
-    from modelcheck.searching import Searched, SearchPlan, search
+    from modelcheck.searching import Goal, Searched, SearchPlan, search
     from modelcheck.targets import Target
     from modelcheck.transforms import Claim, Context, Transform, build, chain, identity
     from modelcheck.transforms.equalize import equalize

@@ -7,8 +7,8 @@ Every function takes `emit`, which receives the events of the stages for a progr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from modelcheck.model.inspection import Inspection, inspect
 from modelcheck.process import ChildLimits, Workspace
 from modelcheck.recipe import Candidate, DataSettings, Recipe, apply_steps
 from modelcheck.reference import Reference, ReferenceActivations
-from modelcheck.transforms import Activations, Claim, Transform
+from modelcheck.transforms import Activations, Claim, Context, Transform
 from modelcheck.verification import (
     Event,
     Plan,
@@ -112,6 +112,19 @@ def make_candidate(
             on_step=on_step,
             on_progress=lambda fraction: emit(Progressed(round(100 * fraction))),
         )
+
+
+@contextmanager
+def calibrated(
+    samples: Samples, *, seed: int = 0, limits: ChildLimits | None = None
+) -> Iterator[Context]:
+    """What a transform that calibrates is given besides the model, for as long as the block lasts.
+
+    with calibrated(samples) as context:
+        int8 = chain(fold_batchnorm(), equalize(), quantize())(model, context)
+    """
+    with ExitStack() as stack:
+        yield Context(seed=seed, activations=_activations(samples, stack, limits))
 
 
 def judge(

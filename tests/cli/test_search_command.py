@@ -56,7 +56,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [
-        (["--target", "cpu", "--target", "cpu:classic"], 2, "a search is for one target"),
+        (["--target", "cpu", "--target", "cpu:new", "--max-time", "30s"], 2, "for each target"),
+        (["--goal", "best"], 2, "Give --max-p50"),
+        (["--max-p50", "8"], 2, "has no unit"),
         (["--target", "cup"], 2, "Did you mean 'cpu'?"),
         (["--max-time", "soon"], 2, "--max-time"),
         (["--max-time", "1s"], 2, "not enough to find and prove anything"),
@@ -189,3 +191,40 @@ def test_an_interrupted_search_leaves_no_process_and_no_half_file(
 def test_a_goal_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["search", MODEL, "--goal", "smalest"]) == 2
     assert "Did you mean 'smallest'?" in capsys.readouterr().err
+
+
+def test_each_of_several_targets_has_a_search_and_files_of_its_own(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], quick: None
+) -> None:
+    targets = ("cpu:threads=1", "cpu:classic:threads=1", "cuda:optional")
+    asked = [word for target in targets for word in ("--target", target)]
+    assert run(["search", MODEL, *DATA, *asked, "-o", str(tmp_path / "fast.onnx")]) == 0
+    said = capfd.readouterr().out
+    assert "cuda auto" in said[said.rindex("ORIGINAL") :]
+    stems = ("fast.cpu-threads1", "fast.cpu-classic-threads1")
+    wanted = [name.replace("fast", stem, 1) for stem in stems for name in WRITTEN]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(wanted)
+    for stem in stems:
+        assert run(["check-report", str(tmp_path / f"{stem}.onnx")]) == 0
+
+
+def test_a_required_target_that_is_not_there_fails_and_takes_nothing_from_the_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], quick: None
+) -> None:
+    asked = ["--target", "cuda", "--target", "cpu:threads=1"]
+    assert run(["search", MODEL, *DATA, *asked, "--json", "-o", str(tmp_path / "fast.onnx")]) == 4
+    document = json.loads(capfd.readouterr().out)
+    assert list(document["failed"]) == ["cuda auto"]
+    assert [found["outcome"] for found in document["searches"]] == ["PASS"]
+    assert (tmp_path / "fast.cpu-threads1.onnx").exists()
+
+
+def test_the_best_within_a_budget_is_the_original_where_it_is_fast_enough(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], quick: None
+) -> None:
+    common = ["search", MODEL, *DATA, "--target", "cpu:threads=1", "--goal", "best"]
+    assert run([*common, "--max-p50", "10s", "-o", str(tmp_path / "fast.onnx")]) == 0
+    assert "is within 10.0 s: keep it" in capfd.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+    assert run([*common, "--max-p50", "0.01us"]) == 1
+    assert "Nothing that holds the limits takes at most " in capfd.readouterr().out

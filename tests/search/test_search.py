@@ -10,7 +10,9 @@ from typing import Any, cast
 import pytest
 
 from modelcheck.data import open_samples, split_in_three
+from modelcheck.errors import ContainedFailure, UsageError
 from modelcheck.judge import Limits, Outcome
+from modelcheck.judge.budgets import parse_budget
 from modelcheck.judge.limits import EquivalenceLimit, Term
 from modelcheck.model import load
 from modelcheck.recipe import TargetSettings, parse_step
@@ -24,6 +26,7 @@ from modelcheck.searching import (
     choosing,
     integers,
     search,
+    search_events,
 )
 from modelcheck.searching import run as search_run
 from modelcheck.searching.choosing import Choosing
@@ -44,7 +47,7 @@ def planned(name: str, *, claim: Claim = Claim.EXACT, limits: Limits | None = No
 
 
 def result_of(plan: SearchPlan) -> Searched:
-    *_, last = search(plan)
+    *_, last = search_events(plan)
     assert isinstance(last, Searched)
     return last
 
@@ -202,3 +205,46 @@ def test_the_engines_to_try_are_those_that_run_there(
     target: str, known: tuple[str, ...], tried: list[str]
 ) -> None:
     assert [str(e) for e in choosing._engines(Target.parse(target), known)] == tried
+
+
+def test_the_best_is_the_nearest_to_the_original_within_the_budget(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    budget = parse_budget("max-p50", "5ms")
+    plan = replace(planned("digits_mlp", limits=Limits(budgets=(budget,))), goal=Goal.BEST)
+    choices = [("slow", 9e-3, 120.0), ("near", 4e-3, 60.0), ("fast", 1e-3, 30.0)]
+
+    def explore(self: Choosing) -> object:
+        steps = (build("fold-batchnorm", {}),)
+        self.original = dict.fromkeys(self.original, 10e-3)
+        self.contenders += [
+            Contender(name, TARGET, steps, Gain(2.0, 0.0), latency, 1, db, None, holds=True)
+            for name, latency, db in choices
+        ]
+        yield from ()
+
+    monkeypatch.setattr(Choosing, "explore", explore)
+    monkeypatch.setattr(Choosing, "race", lambda self: None)
+    asked: list[str] = []
+
+    def judge(self: object, finalist: Contender, judged: object) -> Iterator[object]:
+        asked.append(finalist.name)
+        raise ContainedFailure("enough")
+        yield
+
+    monkeypatch.setattr(search_run._Run, "_judge", judge)
+    with pytest.raises(ContainedFailure, match="enough"):
+        result_of(plan)
+    assert asked == ["near"]
+
+
+def test_a_search_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    only(monkeypatch)
+    model = load(FIXTURES / "digits_mlp.onnx")
+    samples = open_samples(FIXTURES / "digits_test.npz", model.signature, count=90)
+    first, second = search(model, samples, ["cpu:threads=1", TARGET], max_time_s=60.0)
+    assert first.best is None
+    assert first.plan.time_budget_s == 30.0
+    assert second.plan.settings.target == TARGET
+    with pytest.raises(UsageError, match="no target"):
+        search(model, samples, [])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -16,9 +17,6 @@ from modelcheck.cli.options import (
     ProcessOptions,
     RunOptions,
 )
-
-if TYPE_CHECKING:
-    from modelcheck.searching import Searched
 
 _SEARCH = "Search"
 
@@ -35,9 +33,15 @@ class SearchingOptions:
     ] = False  # fmt: skip
     goal: Annotated[
         str,
-        typer.Option(metavar="fastest|smallest", help="What to look for among all that hold the "
-                     "limits; the smallest may be 5 % slower.", rich_help_panel=_SEARCH),
+        typer.Option(metavar="fastest|smallest|best", help="What to look for among all that hold "
+                     "the limits: the smallest may be 5 % slower, the best is the nearest to the "
+                     "original within --max-p50.", rich_help_panel=_SEARCH),
     ] = "fastest"  # fmt: skip
+    max_p50: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long a forward may take, e.g. 8ms.",
+                     rich_help_panel=_SEARCH),
+    ] = None  # fmt: skip
     min_speedup: Annotated[
         float | None,
         typer.Option(help="Fail where nothing is at least so many times as fast.",
@@ -64,45 +68,40 @@ def search(
 
     Choosing is by measurement on the target; the fastest three go through the gate, on samples
     and in processes that nothing was chosen by. What is not provably faster is not recommended.
-    Ctrl-C ends the choosing, and what was found until then is judged.
+    Ctrl-C ends the choosing, and what was found until then is judged. With several targets each
+    has a search, and a file, of its own.
     """
     from modelcheck import gate
     from modelcheck.cli.outputs import held
     from modelcheck.cli.progress import ProgressDisplay
     from modelcheck.cli.request import overridden
-    from modelcheck.cli.screen import Screen, console, print_json
-    from modelcheck.cli.search_request import outputs_of, search_plan, write_outputs
-    from modelcheck.judge import exit_code
+    from modelcheck.cli.screen import Screen
+    from modelcheck.cli.search_request import outputs_of, search_plans, write_outputs
+    from modelcheck.cli.search_screen import SearchScreen
     from modelcheck.recipe import Recipe
-    from modelcheck.report.search import print_search, print_search_verdict, search_json
-    from modelcheck.searching import Searched
-    from modelcheck.searching import search as run_search
 
     as_run = RunOptions(**vars(run))
     asked = overridden(
         Recipe(), data, images,
-        LimitOptions(**vars(limits), min_speedup=searching.min_speedup), as_run,
+        LimitOptions(
+            **vars(limits), min_speedup=searching.min_speedup,
+            max_p50=[searching.max_p50] if searching.max_p50 else None,
+        ),
+        as_run,
     )  # fmt: skip
-    screen = Screen(as_run)
-    command = screen.command(asked.seed)
-    result: Searched | None = None
-    paths = outputs_of(output)
-    with ProgressDisplay(quiet=run.quiet) as progress, held(paths, force=force) as outputs:
+    command = Screen(as_run).command(asked.seed)
+    paths = outputs_of(output, [settings.target for settings in asked.targets])
+    with (
+        ProgressDisplay(quiet=run.quiet) as progress,
+        held(tuple(itertools.chain(*paths)), force=force) as outputs,
+    ):
         loaded = gate.load_model(model)
         outputs.check_inputs([*gate.files_of(loaded), *filter(None, [data.data])])
-        plan = search_plan(loaded, asked, searching, as_run, emit=progress.show)
-        for event in run_search(plan):
-            if isinstance(event, Searched):
-                result = event
-            else:
-                progress.show(event)
-        assert result is not None
-        loaded.check_unchanged()
-        written = write_outputs(outputs, result, asked, command)
-    if run.json:
-        print_json(search_json(result))
-    else:
-        if not run.quiet:
-            print_search(result, console())
-        print_search_verdict(result, console(), command, written)
-    return exit_code(result.outcome)
+        plans = search_plans(loaded, asked, searching, as_run, emit=progress.show)
+        screen = SearchScreen(plans, command, as_run)
+        for plan, mine in zip(plans, paths, strict=True):
+            result = screen.run(plan, progress)
+            loaded.check_unchanged()
+            if result is not None:
+                screen.keep(result, write_outputs(mine, result, asked, command))
+    return screen.show()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -42,6 +42,19 @@ def search_json(result: Searched) -> dict[str, Any]:
         "contenders": [_contender_json(one) for one in result.contenders],
         "notes": list(result.notes),
         "seconds": result.seconds,
+    }
+
+
+def searches_json(
+    found: Sequence[Searched], failed: Mapping[str, str], outcome: Outcome
+) -> dict[str, Any]:
+    """Of several targets: what each search found, and why others found nothing."""
+    return {
+        "schema": "modelcheck.searches/1",
+        "outcome": outcome.value,
+        "exit_code": exit_code(outcome),
+        "searches": [search_json(result) for result in found],
+        "failed": dict(failed),
     }
 
 
@@ -104,13 +117,37 @@ def print_search_verdict(result: Searched, console: Console, command: str, fate:
     console.print(Text(f"exit {code}   {units.duration(result.seconds)}", style="dim"))
 
 
+def print_best_of_each(
+    found: Sequence[Searched], failed: Mapping[str, str], outcome: Outcome, console: Console
+) -> None:
+    """For each target, which candidate is best."""
+    table = plain_table("TARGET", "ORIGINAL", "BEST", "ON", "SPEEDUP", "SIZE")
+    for result in found:
+        target, baseline = result.plan.settings.target, result.baseline.engine
+        row = [target.name, f"{units.duration(result.original[baseline])} {baseline}"]
+        if result.best is None:
+            row += ["the original", "", "", ""]
+        else:
+            speed, best = speed_of(result.best), result.best.contender
+            row += [best.name, best.target.engine.value]
+            row += ["" if speed is None else units.ratio(speed.ratio)]
+            row += [units.size(best.model_bytes)]
+        table.add_row(*map(printable, row))
+    for name, reason in failed.items():
+        table.add_row(printable(name), "–", Text(printable(reason, limit=400)), "", "", "")
+    console.print()
+    console.print(table)
+    code = exit_code(outcome)
+    console.print(Text.assemble((VERDICTS[outcome], STYLES[outcome]), f"   exit {code}"))
+
+
 def speed_of(judged: Judged) -> SpeedEvidence | None:
     """The figures of the gate's run, which are the ones that count."""
     return judged.verification.targets[0].speed
 
 
 def _sentences(result: Searched) -> Iterator[str]:
-    baseline, smallest = result.baseline.name, result.plan.goal is Goal.SMALLEST
+    baseline, plan = result.baseline.name, result.plan
     if result.best is not None:
         speed = speed_of(result.best)
         assert speed is not None
@@ -120,16 +157,33 @@ def _sentences(result: Searched) -> Iterator[str]:
             f"{gain} with {contender.name} on {contender.target.name}, over the original on "
             f"{baseline}, where it is fastest."
         )
-        if smallest:
-            before, after = result.plan.model.nbytes, result.best.made.model.nbytes
+        if plan.goal is Goal.SMALLEST:
+            before, after = plan.model.nbytes, result.best.made.model.nbytes
             yield f"{units.size(after)} of weights for {units.size(before)}."
         return
-    better = "smaller, right and hardly slower" if smallest else "provably faster"
-    yield f"Nothing is {better} than the original on {baseline}: keep it."
+    yield _nothing(result)
     for judged in result.judged:
         check = next((c for c in judged.verification.checks if c.outcome is not Outcome.PASS), None)
         if check is not None:
             yield f"{judged.contender.name} on {judged.contender.target.name}: {check.message}"
+
+
+def _nothing(result: Searched) -> str:
+    """Why the original is the answer, or that none is."""
+    baseline, plan = result.baseline.name, result.plan
+    takes_s, budget_s = result.original[result.baseline.engine], plan.latency_budget_s
+    if takes_s > budget_s:
+        return (
+            f"Nothing that holds the limits takes at most {units.duration(budget_s)}; the original "
+            f"takes {units.duration(takes_s)} on {baseline}."
+        )
+    if plan.goal is Goal.BEST:
+        return (
+            f"The original takes {units.duration(takes_s)} on {baseline}, which is within "
+            f"{units.duration(budget_s)}: keep it."
+        )
+    better = "smaller, right and hardly slower" if plan.goal is Goal.SMALLEST else "provably faster"
+    return f"Nothing is {better} than the original on {baseline}: keep it."
 
 
 def _table(result: Searched) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,7 @@ class Goal(StrEnum):
 
     FASTEST = "fastest"
     SMALLEST = "smallest"
+    BEST = "best"  # the nearest to the original, within a budget of latency
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class SearchPlan:
     A candidate's claim is `claim` or a stronger one: with EXACT only rewrites are tried. The
     limits of `settings` hold for every candidate; with `min_speedup` nothing less is enough.
     Without it, the fastest must be provably as fast as the original; the smallest may take 5 %
-    longer.
+    longer. A budget max-p50 of `settings` rules out what takes longer; the goal BEST needs one.
     """
 
     model: Model
@@ -46,6 +48,12 @@ class SearchPlan:
     seed: int = 0
     child_limits: ChildLimits = ChildLimits()
     memory: Memory | None = None
+
+    @property
+    def latency_budget_s(self) -> float:
+        """How long a forward may take; infinite where nothing is said."""
+        budgets = self.settings.limits.budgets
+        return min((b.bound for b in budgets if b.key == "max-p50"), default=math.inf)
 
 
 @dataclass(frozen=True)

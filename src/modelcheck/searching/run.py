@@ -25,12 +25,12 @@ from modelcheck.verification import Plan, Progressed, StageStarted, Verified, ve
 
 _FINALISTS = 3
 # Where nobody asks for more: provably no slower; and what is small may be a little slower.
-_LEAST_SPEEDUP = {Goal.FASTEST: 1.0, Goal.SMALLEST: 0.95}
+_LEAST_SPEEDUP = {Goal.FASTEST: 1.0, Goal.SMALLEST: 0.95, Goal.BEST: 1.0}
 _LEAST_JUDGING_S = 20.0
 
 
-def search(plan: SearchPlan) -> Iterator[Event]:
-    """Find the fastest form of a model that passes the gate, or the smallest.
+def search_events(plan: SearchPlan) -> Iterator[Event]:
+    """Find the fastest form of a model that passes the gate, or the smallest, or the nearest.
 
     Ctrl-C ends the choosing, and what was found until then goes to the gate. Raises
     ModelcheckError where nothing can be measured: a reference or a target that does not run.
@@ -69,15 +69,25 @@ class _Run:
         yield self._result(judged, best)
 
     def _finalists(self) -> list[Contender]:
-        goal, whole = self.plan.goal, self.plan.model.nbytes
-        least = _LEAST_SPEEDUP[goal]
+        plan = self.plan
+        if plan.goal is Goal.BEST and self._original_will_do():
+            return []
+        least, budget_s = _LEAST_SPEEDUP[plan.goal], plan.latency_budget_s
         found = [
-            c for c in self.choosing.contenders if c.holds and c.gain.ratio > least and c.steps
-        ]
-        if goal is Goal.SMALLEST:
-            smaller = [c for c in found if c.model_bytes < whole]
+            c for c in self.choosing.contenders
+            if c.holds and c.gain.ratio > least and c.steps and c.latency_s <= budget_s
+        ]  # fmt: skip
+        if plan.goal is Goal.SMALLEST:
+            smaller = [c for c in found if c.model_bytes < plan.model.nbytes]
             return sorted(smaller, key=lambda c: c.model_bytes)[:_FINALISTS]
+        if plan.goal is Goal.BEST:
+            return sorted(found, key=lambda c: -c.db)[:_FINALISTS]
         return sorted(found, key=lambda c: -c.gain.ratio)[:_FINALISTS]
+
+    def _original_will_do(self) -> bool:
+        """Whether the original is within the budget of latency, by a first look."""
+        choosing = self.choosing
+        return choosing.original[choosing.baseline] <= self.plan.latency_budget_s
 
     def _judge(self, finalist: Contender, judged: list[Judged]) -> Iterator[Event]:
         plan = self.plan
@@ -134,6 +144,7 @@ class _Run:
 
     def _result(self, judged: Sequence[Judged], best: Judged | None) -> Searched:
         asked = self.plan.settings.limits.speed_ratio_required() is not None
+        asked = asked or not self._original_will_do()
         undecided = any(j.verification.outcome is Outcome.INCONCLUSIVE for j in judged)
         missed = Outcome.INCONCLUSIVE if undecided else Outcome.FAIL
         return Searched(
