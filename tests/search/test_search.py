@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from modelcheck.data import open_samples, split_in_three
-from modelcheck.errors import ContainedFailure, UsageError
+from modelcheck.errors import ContainedFailure, NotEnoughEvidence, UsageError
 from modelcheck.judge import Limits, Outcome
 from modelcheck.judge.budgets import parse_budget
 from modelcheck.judge.limits import EquivalenceLimit, Term
@@ -30,7 +31,7 @@ from modelcheck.searching import (
 )
 from modelcheck.searching import run as search_run
 from modelcheck.searching.choosing import Choosing
-from modelcheck.searching.stopwatch import Gain
+from modelcheck.searching.stopwatch import Gain, NotRun, Stopwatch, Times
 from modelcheck.targets import Engine, Target
 from modelcheck.transforms import Claim, Context, Transform, build, chain
 
@@ -248,3 +249,21 @@ def test_a_search_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     assert second.plan.settings.target == TARGET
     with pytest.raises(UsageError, match="no target"):
         search(model, samples, [])
+
+
+def test_timings_that_are_too_noisy_to_choose_by_are_said_and_nothing_is_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = Stopwatch._race
+    noise = np.exp(np.random.default_rng(0).uniform(-5, 5, 100_000)).tolist()
+
+    def shaken(self: Stopwatch, *asked: Any) -> dict[str, Times | NotRun]:
+        return {
+            name: Times(tuple(s * noise.pop() for s in one.seconds))
+            if isinstance(one, Times) else one
+            for name, one in real(self, *asked).items()
+        }  # fmt: skip
+
+    monkeypatch.setattr(Stopwatch, "_race", shaken)
+    with pytest.raises(NotEnoughEvidence, match="too noisy to choose by"):
+        result_of(planned("digits_mlp"))

@@ -237,7 +237,9 @@ def _report_computed(graph: ir.Graph, context: Context) -> None:
         makers = [v.producer() for v in node.inputs[:2] if v is not None]
         maker = next((m for m in makers if m is not None and _only_constants(m)), None)
         if maker is not None:
-            context.leave(layer_name(node), f"its weight is made by {maker.op_type}")
+            made = f"its weight is made by {maker.op_type}"
+            quantized = is_standard(maker, "DequantizeLinear")
+            context.leave(layer_name(node), f"quantized already: {made}" if quantized else made)
         elif node.op_type in ("Conv", "ConvTranspose"):
             context.leave(layer_name(node), "its weight is not a constant")
 
