@@ -6,9 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from quantizing import Net, Quantizer, images, quantizing
 
 from modelcheck.reference.activations import Histogram, Range
+from modelcheck.reference.worker import _Bins
 from modelcheck.transforms import quantize
 from modelcheck.transforms.calibration import grid, narrowed
 
@@ -24,7 +28,7 @@ def quantizer() -> Iterator[Quantizer]:
 def counted(values: np.ndarray) -> Histogram:
     low, high = float(values.min()), float(values.max())
     counts, _ = np.histogram(values, BINS, (low, high))
-    return Histogram(Range(low, high, values.shape), counts)
+    return Histogram(Range(low, high, values.shape), counts, low, (high - low) / BINS)
 
 
 def error_of(values: np.ndarray, chosen: Range) -> float:
@@ -71,7 +75,7 @@ def test_numbers_that_fill_their_range_keep_it() -> None:
 def test_what_has_no_range_stays_as_it_is(criterion: str, value: float) -> None:
     seen = Range(value, value, (4,))
     counts = np.full(BINS, 1, np.int64)
-    assert narrowed(Histogram(seen, counts), criterion) is seen  # type: ignore[arg-type]
+    assert narrowed(Histogram(seen, counts, 0.0, 1.0), criterion) is seen  # type: ignore[arg-type]
 
 
 def test_histograms_are_of_all_samples(quantizer: Quantizer) -> None:
@@ -85,8 +89,51 @@ def test_histograms_are_of_all_samples(quantizer: Quantizer) -> None:
     assert seen.range.minimum == values.min()
     assert seen.range.maximum == values.max()
     assert seen.counts.sum() == values.size  # few enough to count every one
-    centres = seen.range.minimum + (values.max() - values.min()) / BINS * (np.arange(BINS) + 0.5)
-    assert np.average(centres, weights=seen.counts) == pytest.approx(values.mean(), abs=1e-2)
+    assert np.average(seen.centres, weights=seen.counts) == pytest.approx(values.mean(), abs=1e-2)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        arrays(np.float32, st.integers(1, 40), elements=st.floats(-(2.0**99), 2.0**99, width=32)),
+        min_size=1, max_size=6,
+    )
+)  # fmt: skip
+def test_bins_hold_what_they_say_in_whatever_order_values_come(parts: list[np.ndarray]) -> None:
+    bins = _Bins(64)
+    for part in parts:
+        bins.add(part)
+    values = np.concatenate(parts).astype(np.float64)
+    assert 0 < bins.counts.size <= 64
+    edges = np.ldexp(np.arange(bins.counts.size + 1) + float(bins.first), bins.exponent)
+    expected = np.histogram(values, edges)[0] if edges[-1] > values.max() else None
+    assert expected is not None, "the last bin ends above the largest value"
+    assert bins.counts.tolist() == expected.tolist()
+
+
+def test_what_is_not_finite_is_in_no_bin() -> None:
+    bins = _Bins(8)
+    bins.add(np.array([np.nan, np.inf, -np.inf], np.float32))
+    assert bins.counts.size == 0
+    bins.add(np.array([0.0, 0.0], np.float32))
+    bins.add(np.array([1.0, np.nan], np.float32))
+    assert bins.counts.sum() == 3
+
+
+def test_large_tensors_are_counted_from_another_element_in_every_sample(
+    quantizer: Quantizer,
+) -> None:
+    net = Net("n", 1, 256, 256)
+    model = net.model(net.conv("x", 1, 1), "n", 1, 256, 256)
+    # Each sample has one value wherever its number is the remainder by the stride of 9.
+    samples = [{"x": np.zeros((1, 1, 256, 256), np.float32)} for _ in range(3)]
+    for i, sample in enumerate(samples):
+        sample["x"].reshape(-1)[i::9] = i + 1.0
+    activations = quantizer.context(samples).activations
+    assert activations is not None
+    seen = activations.histograms(model, ["x"])["x"]
+    held = seen.centres[seen.counts > 0]
+    assert [round(float(c)) for c in held] == [1, 2, 3]
 
 
 def test_the_average_is_that_of_the_extremes_of_samples(quantizer: Quantizer) -> None:

@@ -16,7 +16,7 @@ from modelcheck.model.float32 import as_float32
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference.client import Reference
-from modelcheck.reference.probes import with_ranges, with_values
+from modelcheck.reference.probes import START, with_ranges, with_samples, with_values
 
 Progress = Callable[[float], None]
 
@@ -25,6 +25,7 @@ _KEY = "activations"
 _FETCHED_BYTES = 96 << 20
 # Extreme elements kept of each end of a tensor: a rank error of 1 % where there are more.
 _KEPT = 1 << 14
+_LOOKED_AT = 1 << 13  # elements a tensor and sample that histograms count
 
 
 class CalibrationSamples(Protocol):
@@ -53,10 +54,19 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many of a tensor's elements lay in each of equal bins over its range."""
+    """How many of a tensor's elements lay in each of equal bins: of all, or of some thousand a
+    sample. The first bin begins at `start`.
+    """
 
     range: Range
     counts: np.ndarray  # (bins,), int64
+    start: float
+    width: float
+
+    @property
+    def centres(self) -> np.ndarray:
+        """The middle of every bin."""
+        return self.start + self.width * (np.arange(self.counts.size) + 0.5)
 
 
 class ReferenceActivations:
@@ -123,49 +133,28 @@ class ReferenceActivations:
         *,
         progress: Progress = lambda fraction: None,
     ) -> dict[str, Histogram]:
-        """Where each tensor's elements lie between its extremes, over all samples.
+        """Where each tensor's elements lie, over all samples, in one pass.
 
-        Two passes: the extremes, then the counts, of some thousand elements a tensor and sample.
+        Of large tensors some thousand elements a sample are counted, which leave the network alone.
         """
         names = list(dict.fromkeys(names))
         if not names:
             return {}
         model = as_float32(model)
-        seen = self._extremes(model, names, len(self), lambda fraction: progress(fraction / 2))
-        found: dict[str, Histogram] = {}
-        chunks = list(_chunks(seen))
-        for done, chunk in enumerate(chunks):
-
-            def report(fraction: float, done: int = done) -> None:
-                progress(0.5 + (done + fraction) / len(chunks) / 2)
-
-            probed, outputs = with_values(model, list(chunk))
-            ends = [(r.minimum, r.maximum) if r.finite else (0.0, 1.0) for r in chunk.values()]
-            self._load(probed, watch="histograms", ends=ends)
-            counted = self._observe(len(self), report)
-            found |= {
-                name: Histogram(range_, counted[output])
-                for (name, range_), output in zip(chunk.items(), outputs, strict=True)
-            }
-        return found
+        sizes = self._extremes(model, names, 1, lambda fraction: None)
+        strides = [_stride(size) for size in sizes.values()]
+        self._load(with_samples(model, names, strides), watch="histograms")
+        seen = self._observe(len(self), progress, numbered=model.opset >= 10)
+        return {
+            name: _histogram(range_, seen, i)
+            for i, (name, range_) in enumerate(_ranges(names, seen).items())
+        }
 
     def _extremes(
         self, model: Model, names: Sequence[str], count: int, progress: Progress
     ) -> dict[str, Range]:
         self._load(with_ranges(model, names), watch="ranges")
-        seen = self._observe(count, progress)
-        return {
-            name: Range(
-                float(seen[f"minimum:{i}"]),
-                float(seen[f"maximum:{i}"]),
-                tuple(seen[f"shape:{i}"].tolist()),
-                (
-                    float(seen[f"sum:minimum:{i}"] / seen["samples"]),
-                    float(seen[f"sum:maximum:{i}"] / seen["samples"]),
-                ),
-            )
-            for i, name in enumerate(names)
-        }
+        return _ranges(names, self._observe(count, progress))
 
     def _quantiles(
         self, model: Model, sizes: Mapping[str, Range], inside: float, progress: Progress
@@ -190,14 +179,20 @@ class ReferenceActivations:
             for (name, size), output in zip(sizes.items(), outputs, strict=True)
         }
 
-    def _observe(self, count: int, progress: Progress) -> dict[str, np.ndarray]:
-        """Run the first `count` samples; the next one is made while the child computes."""
+    def _observe(
+        self, count: int, progress: Progress, *, numbered: bool = False
+    ) -> dict[str, np.ndarray]:
+        """Run the first `count` samples; the next one is made while the child computes.
+
+        `numbered`: the model takes each one's number, too, as START.
+        """
         running = False
         for i, sample in enumerate(itertools.islice(self._samples, count)):
             if running:
                 self._reference.receive()
             progress(i / count)
-            self._reference.send(sample.arrays, key=_KEY, op="observe")
+            arrays = {**sample.arrays, START: np.array([i])} if numbered else sample.arrays
+            self._reference.send(arrays, key=_KEY, op="observe")
             running = True
         if running:
             self._reference.receive()
@@ -213,10 +208,35 @@ class ReferenceActivations:
         watch: str,
         keep: Sequence[int] = (),
         strides: Sequence[int] = (),
-        ends: Sequence[tuple[float, float]] = (),
     ) -> None:
         write_private(probed, self._path)
-        self._reference.load(self._path, _KEY, watch=watch, keep=keep, strides=strides, ends=ends)
+        self._reference.load(self._path, _KEY, watch=watch, keep=keep, strides=strides)
+
+
+def _ranges(names: Sequence[str], seen: Mapping[str, np.ndarray]) -> dict[str, Range]:
+    return {
+        name: Range(
+            float(seen[f"minimum:{i}"]),
+            float(seen[f"maximum:{i}"]),
+            tuple(seen[f"shape:{i}"].tolist()),
+            (
+                float(seen[f"sum:minimum:{i}"] / seen["samples"]),
+                float(seen[f"sum:maximum:{i}"] / seen["samples"]),
+            ),
+        )
+        for i, name in enumerate(names)
+    }
+
+
+def _histogram(range_: Range, seen: Mapping[str, np.ndarray], number: int) -> Histogram:
+    width = 2.0 ** int(seen[f"exponent:{number}"])
+    first = int(seen[f"first:{number}"])
+    return Histogram(range_, seen[f"counts:{number}"], first * width, width)
+
+
+def _stride(size: Range) -> int:
+    """Between the elements that are looked at; odd, so that no power of two is its rhythm."""
+    return max(1, math.prod(size.shape) // _LOOKED_AT) | 1
 
 
 def _chunks(sizes: Mapping[str, Range]) -> Iterator[dict[str, Range]]:

@@ -89,17 +89,15 @@ class Reference(Closing):
         watch: str = "",
         keep: Sequence[int] = (),
         strides: Sequence[int] = (),
-        ends: Sequence[tuple[float, float]] = (),
     ) -> None:
         """Open a model under a key. Raises Unsupported where onnxruntime cannot.
 
-        `watch`, `keep`, `strides` and `ends` say what runs with op='observe' collect (worker.py).
+        `watch`, `keep` and `strides` say what runs with op='observe' collect (worker.py).
         """
         try:
             answer = self._request(
                 "onnxruntime", "load", key=key, path=str(path), threads=self._threads,
                 optimize=optimize, watch=watch, keep=list(keep), strides=list(strides),
-                lows=[low for low, _ in ends], highs=[high for _, high in ends],
             )  # fmt: skip
         except Refused as error:
             raise Unsupported(

@@ -91,7 +91,7 @@ class Sessions:
         elif header["watch"] == "tails":
             self._statistics[key] = Tails(names, header["keep"], header["strides"])
         elif header["watch"] == "histograms":
-            self._statistics[key] = Histograms(names, header["lows"], header["highs"])
+            self._statistics[key] = Histograms(names)
         return {"inputs": {value.name: value.type for value in session.get_inputs()}}, {}
 
     def run(self, header, arrays):
@@ -152,32 +152,77 @@ class Ranges:
         return {**self._seen, **sums, "samples": np.asarray(self._samples)}
 
 
-class Histograms:
-    """How many elements of each output lie in each of equal bins between two known ends.
+class Histograms(Ranges):
+    """As Ranges, and how many of the elements 'some:i' lie in bins of equal width.
 
-    Of a large output every s-th element is counted, from another start in each sample: a few
-    thousand of each sample tell where to cut a tensor off.
+    Bin k of width w = 2^e holds the values in [k w, (k + 1) w). Where values lie beyond the bins,
+    neighbours become one, and w twice as wide: one pass, in constant memory, whatever comes.
     """
 
-    BINS, LOOKED_AT = 2048, 8192
+    BINS, LOOKED_AT = 4096, 8192
 
-    def __init__(self, names, lows, highs):
-        self._ends = {name: (low, high) for name, low, high in zip(names, lows, highs)}
-        self._counts = {name: np.zeros(self.BINS, np.int64) for name in names}
-        self._samples = 0
+    def __init__(self, names):
+        self._some = [name for name in names if name.startswith("some:")]
+        self._counts = {name: _Bins(self.BINS) for name in self._some}
+        super().__init__([name for name in names if name not in self._counts])
 
     def add(self, outputs):
-        for name, (low, high) in self._ends.items():
+        super().add(outputs)
+        for name in self._some:
             values = outputs[name].reshape(-1)
-            stride = max(1, values.size // self.LOOKED_AT) | 1  # odd: no power of two is its rhythm
-            values = values[self._samples % stride :: stride]
-            bins = (values - np.float32(low)) * np.float32(self.BINS / max(high - low, 1e-30))
-            bins = np.nan_to_num(bins).clip(0, self.BINS - 1).astype(np.int64)
-            self._counts[name] += np.bincount(bins, minlength=self.BINS)
-        self._samples += 1
+            stride = max(1, values.size // self.LOOKED_AT)
+            self._counts[name].add(values[::stride])
 
     def result(self):
-        return dict(self._counts)
+        """With 'counts:i', 'first:i' (the k of the first bin) and 'exponent:i'."""
+        found = super().result()
+        for name, bins in self._counts.items():
+            number = name.partition(":")[2]
+            found["counts:" + number] = bins.counts
+            found["first:" + number] = np.asarray(bins.first)
+            found["exponent:" + number] = np.asarray(bins.exponent)
+        return found
+
+
+class _Bins:
+    """Counts of values in at most `most` bins; see Histograms."""
+
+    _NARROWEST = 2.0**-126  # of float32; what is nearer to zero lies in one bin with it
+
+    def __init__(self, most):
+        self._most = most
+        self.counts = np.zeros(0, np.int64)
+        self.first = self.exponent = 0
+
+    def add(self, values):
+        values = values[np.isfinite(values)].astype(np.float64)
+        if not values.size:
+            return
+        low, high = float(values.min()), float(values.max())
+        if not self.counts.size:
+            width = max(high - low, abs(high), self._NARROWEST) / self._most
+            self.exponent = int(np.floor(np.log2(width)))
+            self.first = int(np.floor(np.ldexp(low, -self.exponent)))
+        while True:
+            first = min(self.first, int(np.floor(np.ldexp(low, -self.exponent))))
+            last = int(np.floor(np.ldexp(high, -self.exponent)))
+            last = max(self.first + self.counts.size - 1, last)
+            if last - first < self._most:
+                break
+            self._halve()
+        wider = np.zeros(last - first + 1, np.int64)
+        wider[self.first - first :][: self.counts.size] = self.counts
+        at = np.floor(np.ldexp(values, -self.exponent)).astype(np.int64) - first
+        self.counts = wider + np.bincount(at, minlength=wider.size)
+        self.first = first
+
+    def _halve(self):
+        """Bins 2k and 2k + 1 become bin k of twice the width."""
+        before = self.first % 2
+        after = (before + self.counts.size) % 2
+        padded = np.pad(self.counts, (before, after))
+        self.counts = padded.reshape(-1, 2).sum(axis=1)
+        self.first, self.exponent = self.first // 2, self.exponent + 1
 
 
 class Tails:

@@ -63,10 +63,9 @@ def narrowed(seen: Histogram, criterion: Literal["mse", "entropy"]) -> Range:
     Source: S. Migacz, 8-bit Inference with TensorRT, GTC 2017.
     """
     whole, counts = seen.range, seen.counts.astype(np.float64)
-    width = (whole.maximum - whole.minimum) / counts.size
-    if not is_usable(whole) or width <= 0 or not counts.any():
+    if not is_usable(whole) or whole.maximum <= whole.minimum or not counts.any():
         return whole
-    centres = whole.minimum + width * (np.arange(counts.size) + 0.5)
+    centres = seen.centres
     loss = _squared_error if criterion == "mse" else _divergence
     parts = np.linspace(1.0, _NARROWEST_PART, _PARTS)
     losses = [loss(centres, counts, part * whole.minimum, part * whole.maximum) for part in parts]
