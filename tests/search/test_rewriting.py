@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from modelcheck.model import Model, load
+from modelcheck.searching.making import Maker
 from modelcheck.searching.rewriting import Rewriting, steps_of
 from modelcheck.searching.stopwatch import NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine
-from modelcheck.transforms import chain
+from modelcheck.transforms import Claim, Context, Transform, chain
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 SAMPLE = {"image": np.zeros((1, 1, 8, 8), np.float32)}
@@ -43,7 +44,7 @@ class Scripted:
 def searched(watch: Scripted, *, seconds: float = 60.0) -> Rewriting:
     model = load(FIXTURES / "digits_resnet.onnx")
     found = Rewriting(
-        model, [SAMPLE], cast(Stopwatch, cast(Any, watch)), Engine.NEW,
+        Maker(model, Context()), [SAMPLE], cast(Stopwatch, cast(Any, watch)), Engine.NEW,
         time.monotonic() + seconds,
     )  # fmt: skip
     for _ in (*found.begin(), *found.improve()):
@@ -106,3 +107,23 @@ def test_when_the_time_is_over_the_best_so_far_stands() -> None:
 def test_a_step_names_the_rule_and_the_layers() -> None:
     (step,) = steps_of({"a": WIDE, "b": WIDE})
     assert dict(step.options) | {"rules": (WIDE,), "only": ("a", "b")} == dict(step.options)
+
+
+def test_what_two_chains_begin_with_is_applied_once() -> None:
+    asked: list[str] = []
+
+    def step(name: str, **options: object) -> Transform:
+        def apply(model: Model, context: Context) -> Model:
+            asked.append(name)
+            return model
+
+        return Transform(name, Claim.EXACT, apply, options)
+
+    model = load(FIXTURES / "digits_mlp.onnx")
+    make = Maker(model, Context())
+    first, second, third = step("a"), step("b", amount=1), step("b", amount=2)
+    assert make([first, second]) is model
+    assert make([first, third]) is model
+    assert make([first, second]) is model
+    assert make([]) is model
+    assert asked == ["a", "b", "b"]

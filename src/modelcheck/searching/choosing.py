@@ -20,11 +20,12 @@ from modelcheck.process import Workspace
 from modelcheck.reference import Reference, ReferenceActivations, open_reference
 from modelcheck.searching.integers import Integers, RememberedRanges
 from modelcheck.searching.looking import holds, limit_for, look, worst_agreement, worst_db
+from modelcheck.searching.making import Maker
 from modelcheck.searching.plan import Contender, Goal, SearchPlan
 from modelcheck.searching.rewriting import OPENINGS, Rewriting
 from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine, Target
-from modelcheck.transforms import Claim, Context, Transform, build, chain
+from modelcheck.transforms import Claim, Context, Transform, build
 from modelcheck.tune.rightness import Expected
 from modelcheck.verification import Progressed, StageStarted
 
@@ -75,7 +76,7 @@ class Choosing:
         self.expected = Expected.of(
             plan.model, list(chosen), self.reference, synthetic=chosen.synthetic
         )
-        self.context = Context(seed=plan.seed)
+        context = Context(seed=plan.seed)
         calibration = plan.samples.calibration
         if plan.claim is Claim.LOSSY and calibration is not None:
             reference = self.stack.enter_context(
@@ -83,7 +84,9 @@ class Choosing:
             )
             folder = self.stack.enter_context(Workspace())
             activations = ReferenceActivations(reference, calibration, folder)
-            self.context = Context(seed=plan.seed, activations=RememberedRanges(activations))
+            context = Context(seed=plan.seed, activations=RememberedRanges(activations))
+        self.context = context
+        self.make = Maker(plan.model, context)
 
     def time_original(self) -> None:
         """What the original takes on every engine that runs it rightly.
@@ -174,12 +177,12 @@ class Choosing:
 
         All engines begin; those that are not far behind then go on, with the best opening.
         """
-        model, count = self.made(self._base), len(self.original)
+        make, count = Maker(self.made(self._base), Context()), len(self.original)
         begun: list[Rewriting] = []
         for number, engine in enumerate(self.original, start=1):
             until_s = begin_s + seconds * _BEGINNING * number / count
             begun.append(
-                Rewriting(model, self.expected.arrays, self.watch, engine, until_s, known={})
+                Rewriting(make, self.expected.arrays, self.watch, engine, until_s, known={})
             )
             yield from begun[-1].begin()
         run = self._by_latency(begun)
@@ -190,7 +193,7 @@ class Choosing:
             until_s, rivals = begin_s + seconds * share, [first]
             for rule in OPENINGS:
                 other = replace(first, whole=(rule,), costs=[], chosen={}, afterwards=())
-                if other.net() != model:
+                if other.net() != make.model:
                     other.deadline_s, other.out_of_time = until_s, False
                     yield from other.begin()
                     rivals.append(other)
@@ -216,8 +219,8 @@ class Choosing:
         """The search for int8 layers on an engine, the rest as the exact search has written it."""
         before = (*self._base, *exact.prepared(), build("equalize", {}))
         return Integers(
-            exact, rival, before, self.made(before), self.watch, self.expected.arrays, self.context,
-            self.reference, self.workspace, self._contender,
+            exact, rival, before, Maker(self.made(before), self.context), self.watch,
+            self.expected.arrays, self.reference, self.workspace, self._contender,
         )  # fmt: skip
 
     def _shrink(self, exact: Mapping[Engine, Rewriting]) -> None:
@@ -270,7 +273,7 @@ class Choosing:
         )
 
     def made(self, steps: Sequence[Transform]) -> Model:
-        return chain(*steps)(self.plan.model, self.context)
+        return self.make(steps)
 
     def _evidence(self, model: Model, engine: Engine) -> EquivalenceEvidence | None:
         settings = self.plan.settings

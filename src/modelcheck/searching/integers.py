@@ -20,12 +20,13 @@ from modelcheck.process import Workspace
 from modelcheck.reference import Reference
 from modelcheck.reference.activations import Histogram, Range
 from modelcheck.searching.climbing import Climb
+from modelcheck.searching.making import Maker
 from modelcheck.searching.plan import Contender
 from modelcheck.searching.rewriting import NET_ROUNDS, NET_S, Rewriting, steps_of
 from modelcheck.searching.sensitivity import Fewest, Sensitivity, weight_layers
 from modelcheck.searching.stopwatch import Arrays, Gain, Runner, Stopwatch, gains_over
 from modelcheck.targets import Engine
-from modelcheck.transforms import Activations, Context, Transform, build, chain
+from modelcheck.transforms import Activations, Transform, build
 
 Members = frozenset[str]  # layers in int8, by name
 CALIBRATIONS = ("minmax", "mse")  # ways to find ranges, in the order in which they are tried
@@ -38,23 +39,22 @@ class Integers:
     """The search on one engine, above an exact one. Iterate `run`; `found` is what came of it.
 
     `rival` is the fastest exact form of all engines: what is not faster is no use. `before` are the
-    steps that come first, and `model` is what they make.
+    steps that come first, and `make` goes on from what they make.
     """
 
     exact: Rewriting
     rival: Runner
     before: tuple[Transform, ...]
-    model: Model
+    make: Maker
     watch: Stopwatch
     samples: Sequence[Arrays]
-    context: Context
     reference: Reference
     workspace: Workspace
     contender: Callable[[str, Engine, tuple[Transform, ...]], Contender]
     found: list[Contender] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.layers = weight_layers(self.model)
+        self.layers = weight_layers(self.make.model)
         # What each engine runs fast, and rightly.
         self.form = "qdq" if self.exact.engine is Engine.NEW else "qoperator"
 
@@ -89,7 +89,7 @@ class Integers:
         """Keep the fewest of the costliest layers in float with which the limits hold."""
         layers = list(self.layers)
         study = Sensitivity(
-            self.model, lambda keep: quantizer(self.form, layers, keep), self.context,
+            self.make.model, lambda keep: quantizer(self.form, layers, keep), self.make.context,
             self.reference, self.samples,
         )  # fmt: skip
         noise: dict[str, float] = {}
@@ -130,16 +130,16 @@ class Integers:
         )  # fmt: skip
 
     def _runner(self, members: Members) -> Runner:
-        made = chain(*self._after(members, CALIBRATIONS[0]))(self.model, self.context)
-        return Runner(made, self.exact.engine)
+        return Runner(self.make(self._after(members, CALIBRATIONS[0])), self.exact.engine)
 
 
 @dataclass
 class RememberedRanges:
-    """Activations whose ranges are measured once, however often a search asks for them."""
+    """Activations that are measured once, however often a search asks for ranges or histograms."""
 
     activations: Activations
     _known: dict[tuple[str, float, str], Range] = field(default_factory=dict)
+    _counted: dict[tuple[str, str], Histogram] = field(default_factory=dict)
 
     def __call__(self, model: Model, names: Sequence[str]) -> Iterator[Mapping[str, np.ndarray]]:
         return self.activations(model, names)
@@ -165,7 +165,11 @@ class RememberedRanges:
         *,
         progress: Callable[[float], None] = lambda fraction: None,
     ) -> Mapping[str, Histogram]:
-        return self.activations.histograms(model, names, progress=progress)
+        digest = model.digest
+        missing = [n for n in names if (digest, n) not in self._counted]
+        found = self.activations.histograms(model, missing, progress=progress)
+        self._counted |= {(digest, name): counted for name, counted in found.items()}
+        return {name: self._counted[digest, name] for name in names}
 
 
 def quantizer(

@@ -19,6 +19,7 @@ from typing import Self
 from modelcheck.model import Model
 from modelcheck.searching.climbing import Climb, pays
 from modelcheck.searching.layers import Kind, kinds
+from modelcheck.searching.making import Maker
 from modelcheck.searching.stopwatch import (
     Arrays,
     Gain,
@@ -29,7 +30,7 @@ from modelcheck.searching.stopwatch import (
     gains_over,
 )
 from modelcheck.targets import Engine
-from modelcheck.transforms import Transform, build, chain
+from modelcheck.transforms import Transform, build
 from modelcheck.transforms.rewrite import RULES
 
 # What is tried on a whole net, before its layers are looked at and after they are chosen.
@@ -72,7 +73,7 @@ class Rewriting:
     and after those for layers.
     """
 
-    model: Model
+    make: Maker
     samples: Sequence[Arrays]
     watch: Stopwatch
     engine: Engine
@@ -132,7 +133,7 @@ class Rewriting:
 
     def net(self, assignment: Assignment | None = None) -> Model:
         """The model as the steps write it."""
-        return chain(*self.steps(assignment))(self.model)
+        return self.make(self.steps(assignment))
 
     def _try(self, other: Self) -> bool:
         """Take another's rules for the whole net if they make it faster; whether they change it."""
@@ -147,7 +148,7 @@ class Rewriting:
     def _look_at_layers(self) -> Iterator[str]:
         operators = frozenset[str]().union(*(RULES[form].operators for form in FORMS))
         shapes = {name: array.shape for name, array in self.samples[0].items()}
-        for kind in kinds(chain(*self.prepared())(self.model), operators, shapes):
+        for kind in kinds(self.make(self.prepared()), operators, shapes):
             changed = {
                 form: model
                 for form in FORMS

@@ -55,7 +55,7 @@ class Edit:
     def initializer(self, stem: str, array: np.ndarray | ir.TensorProtocol) -> ir.Value:
         """A new initializer."""
         name = self.fresh(stem)
-        tensor = ir.tensor(array, name=name) if isinstance(array, np.ndarray) else array
+        tensor = ir.Tensor(array, name=name) if isinstance(array, np.ndarray) else array
         shape = ir.Shape(tensor.shape.numpy())
         value = ir.Value(
             name=name, type=ir.TensorType(tensor.dtype), shape=shape, const_value=tensor
@@ -68,7 +68,7 @@ class Edit:
 
     def replace_constant(self, value: ir.Value, new: np.ndarray | ir.TensorProtocol) -> None:
         """Give an initializer, or a Constant node, another tensor; all its users see it."""
-        tensor = ir.tensor(new, name=value.name) if isinstance(new, np.ndarray) else new
+        tensor = ir.Tensor(new, name=value.name) if isinstance(new, np.ndarray) else new
         node = value.producer()
         if node is None:
             value.const_value = tensor
