@@ -35,7 +35,7 @@ def cost_of(command: Sequence[str], *, cwd: Path | None = None) -> Cost:
     process = subprocess.Popen(
         command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    peak = _Peak(process.pid)
+    peak = Peak(process.pid)
     output, _ = process.communicate()
     seconds = time.perf_counter() - start_s
     peak.stop()
@@ -68,8 +68,8 @@ def report(title: str, costs: Mapping[str, Sequence[Cost]], *, of: str, to: str)
     print(f"  {of} to {to}: time {times:.2f}x, peak memory {peaks:.2f}x")
 
 
-class _Peak:
-    """Polls the memory of a process tree until stopped."""
+class Peak:
+    """Polls the memory of a process tree until stopped; `bytes` is the most that it has seen."""
 
     def __init__(self, pid: int) -> None:
         self.bytes = 0
