@@ -1,24 +1,30 @@
 """What `modelcheck search` gains on trained nets, over the original on its fastest engine.
 
     python benchmarks/bench_search.py [MODEL...] [--target cpu:threads=1] [--max-time 100] [--exact]
+                                      [--rows build/search/rows.jsonl]
 
 Without names: the ten nets that today's tools were measured on. One search each, a Markdown row
 each: the original on its engines, the exact form and the best one by the race of all contenders
 (point estimates, so that everything is scored alike), what was chosen, and the gate's own figure.
-Figures are of one interleaved race; a search measures by itself, so nothing else may run.
+Figures are of one interleaved race; a search measures by itself, so nothing else may run. --rows
+writes a line of JSON a net, too, and what passed the gate beside it, for benchmarks/peers.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
+import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from measure import Peak
 from modelcheck import units
 from modelcheck.data import open_samples, split_in_three
 from modelcheck.errors import ModelcheckError
+from modelcheck.model.saving import save
 from modelcheck.recipe import TargetSettings
 from modelcheck.searching import Contender, Searched, SearchPlan, search_events
 from modelcheck.targets import Target
@@ -39,6 +45,7 @@ def main() -> int:
     parser.add_argument("--target", default="cpu:threads=1")
     parser.add_argument("--max-time", type=float, default=100.0, help="seconds a net")
     parser.add_argument("--exact", action="store_true", help="no int8")
+    parser.add_argument("--rows", type=Path, help="append what was found to this file, too")
     asked = parser.parse_args()
     if not available():
         print("skipped: ../shared/models is absent")
@@ -48,15 +55,21 @@ def main() -> int:
     for model in zoo():
         if model.name not in asked.names:
             continue
+        peak = Peak(os.getpid())
         try:
             found = _searched(model, Target.parse(asked.target), asked.max_time, asked.exact)
         except ModelcheckError as error:
             print(f"| {model.name} | {str(error).splitlines()[0]} | | | | |", flush=True)
             continue
+        finally:
+            peak.stop()
         holding = [c for c in found.contenders if c.holds]
         exact.append(_gain([c for c in holding if c.claim is Claim.EXACT]))
         best.append(_gain(holding))
-        print(_row(model.name, found, holding), flush=True)
+        row = _row(model.name, found, holding)
+        print(f"| {' | '.join(row)} |", flush=True)
+        if asked.rows is not None:
+            _keep(asked.rows.absolute(), model.name, row, found, peak.bytes)
     print()
     print(f"Geometric mean: exact {_mean(exact)}, best {_mean(best)}, of {len(best)} nets.")
     return 0
@@ -85,7 +98,22 @@ def _gain(contenders: Sequence[Contender]) -> float:
     return max([1.0, *(c.gain.ratio for c in contenders)])
 
 
-def _row(name: str, found: Searched, holding: Sequence[Contender]) -> str:
+def _keep(path: Path, name: str, row: Sequence[str], found: Searched, peak_bytes: int) -> None:
+    """A line with the row's cells and what the search cost, and a file of what passed."""
+    kept = {
+        "model": name, "cells": list(row), "seconds": found.seconds, "peak_bytes": peak_bytes,
+        "max_time": found.plan.time_budget_s, "target": found.plan.settings.target.name,
+        "opencv": found.opencv.version, "file": "",
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if found.best is not None:
+        kept["file"] = f"{name}.onnx"
+        save(found.best.made.model, path.with_name(f"{name}.onnx"))
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(kept) + "\n")
+
+
+def _row(name: str, found: Searched, holding: Sequence[Contender]) -> list[str]:
     original = ", ".join(
         f"{units.duration(seconds)} {engine}" for engine, seconds in found.original.items()
     )
@@ -99,8 +127,7 @@ def _row(name: str, found: Searched, holding: Sequence[Contender]) -> str:
         figures = "" if speed is None else f" {units.ratio(speed.ratio)} [{speed.low:.2f}, "
         gate = f"{verdict.outcome.value}{figures}" + ("" if speed is None else f"{speed.high:.2f}]")
     exact = _gain([c for c in holding if c.claim is Claim.EXACT])
-    cells = [name, original, units.ratio(exact), units.ratio(_gain(holding)), what, gate]
-    return f"| {' | '.join(cells)} |"
+    return [name, original, units.ratio(exact), units.ratio(_gain(holding)), what, gate]
 
 
 def _mean(gains: Sequence[float]) -> str:
