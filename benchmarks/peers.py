@@ -44,12 +44,11 @@ from peers_rows import (
 )
 from peers_tools import PEERS
 from peers_transform import (
-    ENVIRONMENTS,
     Allowed,
     Ended,
     Environments,
     digest_of,
-    environment_of,
+    recipe_of,
     run_limited,
     transform,
 )
@@ -132,7 +131,7 @@ class Comparison:
 
     def _made(self, peer: str) -> tuple[Made, Path]:
         path = self.asked.folder / "files" / self.subject.name / f"{peer}.onnx"
-        packages = ", ".join(ENVIRONMENTS[environment_of(peer)])
+        packages = recipe_of(peer)
         row = Made(self.subject.name, peer, self.asked.samples, packages, Outcome.REFUSED)
         known = self.rows.get(row)
         if known is not None and known.packages == packages:
@@ -200,25 +199,30 @@ class Comparison:
         for key, row in blank.items():
             raced = _raced(row, found[key], original)
             self.rows.add(raced)
-            _say(raced, f"on {row.column}, {threads} threads: {units.ratio(raced.ratio)}")
+            _say(
+                raced,
+                f"on {row.column}, {units.plural(threads, 'thread')}: {units.ratio(raced.ratio)}",
+            )
 
     def _net_quantize(self, python: str) -> None:
         """OpenCV 4's own quantizer: no file, so it is judged and timed where it is made."""
-        row = Made(self.subject.name, NET_QUANTIZE, self.asked.samples, "", Outcome.REFUSED)
-        if self.rows.get(row) is not None:
+        script = f"{_NET_SCRIPT.name} {digest_of(_NET_SCRIPT)}"
+        row = Made(self.subject.name, NET_QUANTIZE, self.asked.samples, script, Outcome.REFUSED)
+        known = self.rows.get(row)
+        if known is not None and known.packages == script:
             return
         judged, out = self.scratch / "judged.npz", self.scratch / "outputs.npz"
         write_samples(self.trial.expected.samples, judged)
         model, calibration = self.subject.as_it_is, self.subject.calibration
 
-        def script(*words: object) -> Ended:
+        def run(*words: object) -> Ended:
             command = [python, str(_NET_SCRIPT), *map(str, words)]
             return run_limited(command, self.scratch, self.asked.allowed)
 
-        cost = script("quantize", model, calibration)
+        cost = run("quantize", model, calibration)
         rest = cost
         if cost.outcome is Outcome.MADE:
-            rest = script("run", model, calibration, judged, out, _ROUNDS, self.asked.race_s / 4)
+            rest = run("run", model, calibration, judged, out, _ROUNDS, self.asked.race_s / 4)
         made = _with(row, cost, "")
         if rest.outcome is Outcome.MADE:
             self._of_net(made, out)

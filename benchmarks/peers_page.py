@@ -30,13 +30,14 @@ Made by `{command}`; what is said of the search by
 {machine}, OpenCV {opencv}. Peers: {packages}.
 
 - **Right** is strict: 99 % of top classes as onnxruntime has them in float32, or 25 dB of every
-  output, as that OpenCV runs it, on images that neither calibrated nor chose ({judged} a model;
-  {samples} are read, and a third of them, as `modelcheck search` parts them, calibrates everyone).
+  output, as that OpenCV runs it, on images that neither calibrated nor chose: {judged} a model,
+  most where classes are compared. A third of {samples}, as `modelcheck search` parts them,
+  calibrates everyone.
 - **Ratios** are over the original on its fastest engine of the same OpenCV with as many threads,
   medians of one interleaved race of all files of a model in one process. Standard errors: {errors}.
-- Each quantizer is helped as its users help it: the model in opset 13 with weights in float32;
-  onnxruntime's after its own pre-process, by tensor where it fails by channel; `no-gemm` leaves
-  Gemm in float32, which OpenCV's new engine cannot load as QDQ.
+- Each quantizer is helped as its users help it: the model in opset 13, weights in float32 and no
+  inputs; onnxruntime's after its own pre-process, by tensor where it fails by channel; `no-gemm`
+  leaves Gemm in float32, which OpenCV's new engine cannot load as QDQ.
 - `cv2-net-quantize` is OpenCV 4's `Net.quantize`, which makes a net and no file: it is raced with
   the original in a process of its own, on 4.14 only. The search was asked for 5.0 with one thread.
 """
@@ -47,8 +48,8 @@ def render(
     command: str,
 ) -> str:  # fmt: skip
     """The page of these models, of what was measured with so many samples."""
-    table = Table.of(rows, models, samples)
     found = {str(row["model"]): row for row in ours if row["model"] in models}
+    table = Table.of(rows, models, samples, searched=frozenset(found))
     lines = [_introduction(rows, table, samples, found, command)]
     for version, columns in _VERSIONS.items():
         for threads, said in _THREADS.items():
@@ -68,13 +69,16 @@ class Table:
     """The rows of a page, by what they are of."""
 
     models: Sequence[str]
+    searched: frozenset[str]
     peers: Sequence[str]
     made: Mapping[tuple[str, str], Made]
     judged: Mapping[tuple[str, str, str], Judged]
     raced: Mapping[tuple[str, str, str, int], Raced]
 
     @classmethod
-    def of(cls, rows: Rows, models: Sequence[str], samples: int) -> Table:
+    def of(
+        cls, rows: Rows, models: Sequence[str], samples: int, *, searched: frozenset[str]
+    ) -> Table:
         """What was judged or raced of a file that was made anew since is left out."""
 
         def wanted(row: Made | Judged | Raced) -> bool:
@@ -90,7 +94,7 @@ class Table:
         raced = {(r.model, r.peer, r.column, r.threads): r for r in rows.of(Raced) if current(r)}
         there = {peer for _, peer in made}
         measured = [m for m in models if (m, ORIGINAL) in made]
-        return cls(measured, [p for p in _ALL if p in there], made, judged, raced)
+        return cls(measured, searched, [p for p in _ALL if p in there], made, judged, raced)
 
     def fastest(self, model: str, peer: str, columns: Sequence[str], threads: int) -> Best | None:
         """On its best engine: the fastest of those where it is right, else of all."""
@@ -155,7 +159,13 @@ def _fast(table: Table, columns: Sequence[str], threads: int) -> Iterator[str]:
         found = [table.fastest(m, peer, columns, threads) for m in table.models]
         if any(found):
             gains = [b.raced.ratio if b and b.judged.right else 1.0 for b in found]
-            yield _line(peer, (b.cell if b else "–" for b in found), _mean(gains))
+            cells = [b.cell if b else "–" for b in found]
+            if peer == OURS:
+                pairs = list(zip(cells, table.models, strict=True))
+                cells = [
+                    "the original" if c == "–" and m in table.searched else c for c, m in pairs
+                ]
+            yield _line(peer, cells, _mean(gains))
     yield _best(table, columns, threads)
 
 

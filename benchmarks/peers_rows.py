@@ -31,7 +31,7 @@ class Made:
     model: str
     peer: str
     samples: int  # asked for; a part of them calibrates
-    packages: str  # with versions
+    packages: str  # with versions, and the script that calls them
     outcome: Outcome
     reason: str = ""
     seconds: float = 0.0

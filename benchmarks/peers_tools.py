@@ -11,6 +11,7 @@ import sys
 import numpy as np
 
 OPSET = 13  # the first with scales by channel
+CONSTANT_WEIGHTS = 4  # the first version of the format with weights that are no inputs
 
 
 class NothingToLeave(Exception):
@@ -28,7 +29,7 @@ def quantize_static(model, calibration, out, form, method, leave=()):
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     prepared = out + ".prepared.onnx"
-    pre_process(modern(model, out), calibration, prepared)
+    pre_process(model, calibration, prepared)
     qdq = form == "QDQ"
     known = QDQRegistry if qdq else QLinearOpsRegistry
     if leave and not set(leave) & _operators(prepared):
@@ -63,6 +64,7 @@ def pre_process(model, calibration, out):
     """onnxruntime's step before quantization, by itself; without symbolic shapes if they fail."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    model = modern(model, out)
     try:
         quant_pre_process(model, out)
     except Exception as error:
@@ -97,23 +99,26 @@ def simplify(model, calibration, out):
 
 
 def modern(model, out):
-    """The model's path as quantizers want it, or that of a copy with opset 13.
+    """A copy as quantizers want it: opset 13, and weights that are constants, not default inputs.
 
-    NNCF refuses opsets below 10, and scales by channel came with 13. Whoever uses them is told so
-    and converts the model first: so does this.
+    NNCF refuses opsets below 10, and scales by channel came with 13; onnxruntime folds no weight
+    that is an input, too. Both say so, and whoever uses them converts the model first.
     """
     import onnx
     from onnx import version_converter
 
     read = onnx.load(model)
+    weights = {tensor.name for tensor in read.graph.initializer}
+    inputs = [value for value in read.graph.input if value.name not in weights]
     opset = max(o.version for o in read.opset_import if o.domain in ("", "ai.onnx"))
-    if opset >= OPSET:
-        return model
-    try:
-        read = version_converter.convert_version(read, OPSET)
-    except Exception as error:
-        print(f"opset {opset} stays: {error}", file=sys.stderr)
-        return model
+    if opset < OPSET:
+        try:
+            read = version_converter.convert_version(read, OPSET)
+        except Exception as error:
+            print(f"opset {opset} stays: {error}", file=sys.stderr)
+    del read.graph.input[:]
+    read.graph.input.extend(inputs)
+    read.ir_version = max(read.ir_version, CONSTANT_WEIGHTS)
     onnx.save(read, out + ".modern.onnx")
     return out + ".modern.onnx"
 

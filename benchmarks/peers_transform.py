@@ -18,7 +18,7 @@ from measure import Peak
 from modelcheck import units
 from peers_rows import Outcome
 
-_HERE = Path(__file__).resolve().parent
+_SCRIPT = Path(__file__).resolve().with_name("peers_tools.py")
 _COMMON = ("onnx==1.23.2", "numpy==2.4.6", "onnxruntime==1.32.0")
 # sympy is what onnxruntime infers symbolic shapes with.
 ENVIRONMENTS = {
@@ -34,6 +34,12 @@ _COLOURS = re.compile(r"\x1b\[[0-9;]*m|\[0;[0-9]+m")
 
 def environment_of(peer: str) -> str:
     return "onnxruntime" if peer.startswith("ort-") else peer
+
+
+def recipe_of(peer: str) -> str:
+    """What decides a transform, as text: the packages, and the script that calls them."""
+    packages = ", ".join(ENVIRONMENTS[environment_of(peer)])
+    return f"{packages}, {_SCRIPT.name} {digest_of(_SCRIPT)}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ def transform(
         python = environments.python(peer)
     except NoEnvironment as error:
         return Ended(Outcome.NO_ENVIRONMENT, str(error), 0.0, 0)
-    command = [python, _HERE / "peers_tools.py", peer, model, calibration, out]
+    command = [python, _SCRIPT, peer, model, calibration, out]
     ended = run_limited([str(word) for word in command], out.parent, allowed)
     if ended.outcome is Outcome.MADE and not out.exists():
         return Ended(Outcome.REFUSED, "it wrote no file", ended.seconds, ended.peak_bytes)
