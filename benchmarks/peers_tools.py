@@ -102,7 +102,8 @@ def modern(model, out):
     """A copy as quantizers want it: opset 13, and weights that are constants, not default inputs.
 
     NNCF refuses opsets below 10, and scales by channel came with 13; onnxruntime folds no weight
-    that is an input, too. Both say so, and whoever uses them converts the model first.
+    that is an input, too, and refuses an opset that is imported twice. Both say so, and whoever
+    uses them converts the model first.
     """
     import onnx
     from onnx import version_converter
@@ -118,6 +119,9 @@ def modern(model, out):
             print(f"opset {opset} stays: {error}", file=sys.stderr)
     del read.graph.input[:]
     read.graph.input.extend(inputs)
+    once = {one.domain or "": one for one in read.opset_import}
+    del read.opset_import[:]
+    read.opset_import.extend(once.values())
     read.ir_version = max(read.ir_version, CONSTANT_WEIGHTS)
     onnx.save(read, out + ".modern.onnx")
     return out + ".modern.onnx"
