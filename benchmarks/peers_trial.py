@@ -12,18 +12,16 @@ import numpy as np
 
 from modelcheck.data import Sample, Samples, ThreeSets, open_samples, split_in_three
 from modelcheck.errors import ModelcheckError
-from modelcheck.judge import EquivalenceEvidence, default_limit
+from modelcheck.judge import Limits, default_limit
 from modelcheck.model import Model, load
 from modelcheck.model.float32 import as_float32
 from modelcheck.model.saving import write_private
 from modelcheck.process import ChildLimits, Workspace
 from modelcheck.reference import open_reference
-from modelcheck.searching.choosing import holds
+from modelcheck.searching.looking import compare, holds, worst_agreement, worst_db
 from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine, Target
-from modelcheck.targets.pool import PoolRun
-from modelcheck.tune.rightness import Expected, judge_outputs
-from modelcheck.tune.settings import Setting
+from modelcheck.tune.rightness import Expected
 from zoo import ZooModel
 
 NEW, CLASSIC, OPENCV414 = "5.0 new", "5.0 classic", "4.14"
@@ -163,16 +161,13 @@ class Trial:
 
     def verdict_on(self, outputs: Sequence[Mapping[str, np.ndarray]], column: str) -> Verdict:
         """Strict, by the figures as they are: 99 % of top classes, or 25 dB of every output."""
-        setting = Setting(self._places[column])
-        run = PoolRun(tuple(outputs), ())
-        evidence = judge_outputs(self.expected, setting, run, default_limit("exact")).evidence
-        if not isinstance(evidence, EquivalenceEvidence):
+        evidence = compare(self.expected, outputs, self._places[column], Limits())
+        if evidence is None:
             return Verdict(True, "it cannot be compared")
-        rates = [a.agreement for a in evidence.total_agreement.values()]
         return Verdict(
             True,
-            db=min((o.sqnr_db for o in evidence.total.outputs), default=float("nan")),
-            agreement=min(rates, default=None),
+            db=worst_db(evidence),
+            agreement=worst_agreement(evidence),
             right=holds(default_limit("lossy"), evidence),
         )
 
