@@ -37,7 +37,7 @@ _BEGINNING = 0.5  # of the time for rewrites, on all engines; then those go on t
 _FAR_BEHIND = 1.3  # times the latency of the fastest engine
 _LEAST_CLIMBING_S = 5.0
 # A standard error of the original against itself above which nothing could be told apart.
-_TOO_NOISY, _ATTEMPTS = 0.3, 3
+_TOO_NOISY, _ATTEMPTS = 0.2, 3
 _AGAIN = " again"
 
 
