@@ -193,6 +193,7 @@ def test_a_goal_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str])
     assert "Did you mean 'smallest'?" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_each_of_several_targets_has_a_search_and_files_of_its_own(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], quick: None
 ) -> None:
@@ -208,6 +209,7 @@ def test_each_of_several_targets_has_a_search_and_files_of_its_own(
         assert run(["check-report", str(tmp_path / f"{stem}.onnx")]) == 0
 
 
+@pytest.mark.long
 def test_a_required_target_that_is_not_there_fails_and_takes_nothing_from_the_others(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], quick: None
 ) -> None:

@@ -91,6 +91,7 @@ def test_blobs_equal_those_of_blob_from_image_with_params_bit_for_bit(
         np.testing.assert_array_equal(sample.arrays["x"], expected, strict=True)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not there")
 def test_real_photographs_give_the_blobs_of_cv2_bit_for_bit(tmp_path, signature):
     sources = [

@@ -21,11 +21,13 @@ def decisions(within, share, runs=RUNS):
 ALLOWED = 0.09 * RUNS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share", SHARES)
 def test_a_share_just_missed_seldom_passes(share):
     assert decisions(share, share).count("pass") <= ALLOWED
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share", SHARES)
 def test_a_share_just_met_seldom_fails(share):
     assert decisions(share, share).count("fail") <= ALLOWED

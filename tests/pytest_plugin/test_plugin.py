@@ -297,6 +297,7 @@ def test_runs_are_recorded_in_the_root_folder_and_held_to_the_last_release(
     assert (project.path / ".modelcheck" / "ledger.db").is_file()
 
 
+@pytest.mark.long
 def test_steps_that_leave_options_to_measuring_are_made_explicit_first(
     project: pytest.Pytester,
 ) -> None:

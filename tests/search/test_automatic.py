@@ -113,6 +113,7 @@ def hurt(model: Model, layer: str) -> Model:
     return edit.done()
 
 
+@pytest.mark.long
 def test_the_layers_that_cost_the_most_stay_in_float_and_no_more_than_needed() -> None:
     model = chain(parse_step("fold-batchnorm"))(load(FIXTURES / "digits_depthwise.onnx"))
     layer = list(weight_layers(model))[2]
@@ -141,6 +142,7 @@ def test_layers_that_are_excluded_by_name_stay_so() -> None:
     assert first in explicit.options["exclude"]  # type: ignore[operator]
 
 
+@pytest.mark.long
 def test_a_limit_that_no_int8_layer_holds_leaves_the_model_as_it_is_and_says_so() -> None:
     model = load(FIXTURES / "digits_mlp.onnx")
     found = expanded(model, ["quantize:skip=auto"], digits(model), ["cpu:new"], "min-sqnr=300")
@@ -148,6 +150,7 @@ def test_a_limit_that_no_int8_layer_holds_leaves_the_model_as_it_is_and_says_so(
     assert any("nothing is left to write in int8" in note for note in found.notes)
 
 
+@pytest.mark.long
 def test_a_target_that_is_not_there_is_an_error_unless_it_is_optional() -> None:
     model = load(FIXTURES / "digits_mlp.onnx")
     with pytest.raises(Unsupported):

@@ -97,6 +97,7 @@ def test_the_smallest_is_what_has_the_fewest_bytes_and_is_hardly_slower(
     assert [sizes[name] for name in asked] == sorted(sizes[name] for name in asked)
 
 
+@pytest.mark.long
 def test_what_is_found_is_made_again_by_its_recipe_and_has_passed_the_gate() -> None:
     plan = planned("digits_depthwise")
     found = result_of(plan)
@@ -140,6 +141,7 @@ def test_nothing_faster_is_no_failure_where_nothing_was_asked(
     assert (found.best, found.outcome) == (None, Outcome.PASS)
 
 
+@pytest.mark.long
 def test_three_finalists_at_most_meet_the_gate_and_share_its_error_rate(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

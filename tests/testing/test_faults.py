@@ -104,6 +104,7 @@ def test_an_equivalent_form_does_not(tmp_path: Path, equivalent: Equivalent) -> 
             assert furthest(before, after) < ROUNDING, name
 
 
+@pytest.mark.long
 @given(model=models(), seed=st.integers(0, 99))
 def test_faults_and_equivalents_are_valid_models_of_the_same_signature(
     runner: Runner, model: Model, seed: int
