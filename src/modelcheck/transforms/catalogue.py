@@ -136,13 +136,21 @@ _ROWS = (
     Row(
         quantize,
         Claim.LOSSY,
-        source="B. Jacob et al., CVPR 2018; ONNX operators QuantizeLinear, QLinearConv",
+        source="B. Jacob et al., CVPR 2018; E. Frantar et al., GPTQ, ICLR 2023; "
+        "ONNX operators QuantizeLinear, QLinearConv",
         examples=(
             {},
             {"form": "qoperator", "calibration": "percentile"},
             {"calibration": "average", "activation": "uint8"},
             {"per_channel": False, "calibration": "mse"},
             {"calibration": "entropy", "correct_bias": True},
+            {"weight_range": "mse", "rounding": "learned"},
+            {
+                "form": "qoperator",
+                "per_channel": False,
+                "rounding": "learned",
+                "correct_bias": True,
+            },
         ),
         automatic={
             "form": "The form that every target computes rightly, the faster one where both are; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
@@ -23,12 +24,14 @@ from modelcheck.transforms.graph import (
     is_standard,
     layer_weights,
 )
+from modelcheck.transforms.layer_products import PRODUCTS
 from modelcheck.transforms.opset import raised_to_13
 from modelcheck.transforms.options import checked
 from modelcheck.transforms.quantize_faults import SAID, WHERE, fault, feeds_int8_sigmoid
 from modelcheck.transforms.quantize_forms import Writer, write_qdq, write_qoperator
 from modelcheck.transforms.quantize_plan import Layer, Plan, layer_at, plan, upstream
 from modelcheck.transforms.quantize_prepare import prepared
+from modelcheck.transforms.second_moments import Wanted, second_moments
 
 _INTEGER_OPSET, _PER_CHANNEL_OPSET = 10, 13
 
@@ -57,6 +60,20 @@ def quantize(  # noqa: PLR0913 - each is an option of its own
     per_channel: Annotated[
         bool, Field(description="One scale for each output channel, or one for a whole weight.")
     ] = True,
+    weight_range: Annotated[
+        Literal["max", "mse"],
+        Field(
+            description="The range of a channel's weights: all of them, or what loses least by"
+            " squares."
+        ),
+    ] = "max",
+    rounding: Annotated[
+        Literal["nearest", "learned"],
+        Field(
+            description="Each weight to its nearest step, or all of a layer so that its results on"
+            " the calibration samples change least."
+        ),
+    ] = "nearest",
     correct_bias: Annotated[
         bool,
         Field(
@@ -96,6 +113,9 @@ def quantize(  # noqa: PLR0913 - each is an option of its own
     Adds are folded in; Gemm becomes MatMul and Add; the opset becomes 13 where scales for channels
     need it. Left alone, besides what `spare` and `exclude` name: weights that are computed or on
     the left, ranges that are not finite.
+    rounding=learned: q_w of little E|(w - s_w · q_w)·x|² (learned_rounding.py), x what the layer of
+    the float network reads at some positions of each sample; with correct_bias, about its mean.
+    ConvTranspose, and weights whose layers differ in their groups, keep the nearest steps.
     Claim: lossy. Source of correct_bias: M. Nagel et al., ICCV 2019, section 4.2.
     """
     choices = _Choices(
@@ -103,6 +123,8 @@ def quantize(  # noqa: PLR0913 - each is an option of its own
         calibration=calibration,
         inside=percentile / 100 if calibration == "percentile" else 1.0,
         per_channel=per_channel,
+        weight_range=weight_range,
+        rounding=rounding,
         correct_bias=correct_bias,
         activation=activation,
         round_last=round_last,
@@ -124,6 +146,8 @@ class _Choices:
     calibration: Literal["minmax", "percentile", "mse", "entropy", "average"]
     inside: float
     per_channel: bool
+    weight_range: Literal["max", "mse"]
+    rounding: Literal["nearest", "learned"]
     correct_bias: bool
     activation: Literal["int8", "uint8"]
     round_last: bool
@@ -159,7 +183,10 @@ def _quantized(model: Model, context: Context, choices: _Choices) -> Model:
     sources = dict.fromkeys(chosen.grids.values())
     grids = {value: grid(ranges[str(value.name)], choices.activation) for value in sources}
     writer = Writer(edit, chosen, grids, per_channel=choices.per_channel, spare=choices.spare,
-                    fusing=_fusing(edit, chosen.layers, choices))  # fmt: skip
+                    fusing=_fusing(edit, chosen.layers, choices),
+                    weight_range=choices.weight_range)  # fmt: skip
+    if choices.rounding == "learned":
+        _learn(body, writer, ranges, choices, context)
     if choices.correct_bias:
         _correct_biases(edit, body, writer, activations)
     (write_qoperator if choices.integer else write_qdq)(writer)
@@ -185,6 +212,31 @@ def _ranges(
             for name, r in found.items()
         }
     return found
+
+
+def _learn(
+    body: Model, writer: Writer, ranges: Mapping[str, Range], choices: _Choices, context: Context
+) -> None:
+    """Choose the steps of all weights that learned rounding is made for."""
+    by_weight: dict[ir.Value, list[Layer]] = {}
+    for layer in writer.plan.layers:
+        if layer.node.op_type in PRODUCTS:
+            by_weight.setdefault(layer.slot.weight, []).append(layer)
+    wanted = [
+        Wanted(
+            layer.slot,
+            str(layer.input.name),
+            math.prod(ranges[str(writer.plan.grids[layer.input].name)].shape),
+            central=choices.correct_bias and layer.node.op_type == "Conv",
+        )
+        for layers in by_weight.values()
+        for layer in layers
+    ]
+    activations, random = context.calibrated("quantize"), context.random()
+    for done, (weight, moment) in enumerate(second_moments(activations, body, wanted, random)):
+        for layer in by_weight[weight]:
+            writer.learn(layer, moment)
+        context.progress((done + 1) / len(by_weight))
 
 
 def _correct_biases(edit: Edit, body: Model, writer: Writer, activations: Activations) -> None:

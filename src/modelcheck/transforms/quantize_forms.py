@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 import onnx_ir as ir
 
-from modelcheck.transforms.calibration import Grid, int8_weight
+from modelcheck.transforms.calibration import Grid, nearest_steps, weight_scale
 from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.graph import constant, is_standard, layer_name
+from modelcheck.transforms.layer_products import rows_of, weight_of
+from modelcheck.transforms.learned_rounding import learned_steps
 from modelcheck.transforms.quantize_plan import Layer, Plan, bounds_of, kernel_of, only_user
 
 _ROUNDED_UP = 1 + 1e-6  # the end of a grid is its step, a float32, times a number of steps
@@ -31,6 +34,9 @@ class Writer:
     per_channel: bool
     spare: bool
     fusing: frozenset[Layer] = frozenset()
+    weight_range: Literal["max", "mse"] = "max"
+    _scales: dict[Layer, np.ndarray] = field(default_factory=dict)
+    _int8: dict[tuple[ir.Value, bytes], np.ndarray] = field(default_factory=dict)
     _steps: dict[ir.Value, tuple[ir.Value, ir.Value]] = field(default_factory=dict)
     _stored: dict[tuple[object, ...], list[ir.Value]] = field(default_factory=dict)
 
@@ -50,12 +56,8 @@ class Writer:
 
         Layers that share a weight share these.
         """
-        value = layer.slot.weight
-        tensor = constant(value)
-        assert tensor is not None
-        axis = self.axis(layer)
-        x_scale = self._x_scale(layer)
-        steps, scale = int8_weight(tensor.numpy(), axis, bias=layer.bias, x_scale=x_scale)
+        value, axis = layer.slot.weight, self.axis(layer)
+        steps, scale = self.int8(layer)
         key = (value, axis, scale.tobytes())
         if key not in self._stored:
             arrays = {"int8": steps, "scale": scale, "zero_point": np.zeros(scale.shape, np.int8)}
@@ -64,13 +66,37 @@ class Writer:
 
     def rounded(self, layer: Layer) -> np.ndarray:
         """The weight of a layer as its int8 steps stand for it, in float64."""
-        tensor, axis = constant(layer.slot.weight), self.axis(layer)
-        assert tensor is not None
-        steps, scale = int8_weight(
-            tensor.numpy(), axis, bias=layer.bias, x_scale=self._x_scale(layer)
-        )
+        steps, scale = self.int8(layer)
+        axis = self.axis(layer)
         shape = [-1 if i == axis else 1 for i in range(steps.ndim)] if scale.ndim else []
         return np.asarray(steps.astype(np.float64) * scale.reshape(shape))
+
+    def int8(self, layer: Layer) -> tuple[np.ndarray, np.ndarray]:
+        """(q, s) with q * s near the weight of a layer, found once: the nearest unless learned."""
+        weight, scale = _weight(layer), self._scale(layer)
+        key = (layer.slot.weight, scale.tobytes())
+        if key not in self._int8:
+            self._int8[key] = nearest_steps(weight, scale, self.axis(layer))
+        return self._int8[key], scale
+
+    def learn(self, layer: Layer, moment: np.ndarray) -> None:
+        """Choose the steps of a layer by the second moment (groups, K, K) of what they meet."""
+        weight, scale = _weight(layer), self._scale(layer)
+        key = (layer.slot.weight, scale.tobytes())
+        if key not in self._int8:
+            rows = rows_of(layer.slot, weight)
+            scales = np.broadcast_to(scale, rows.shape[0] * rows.shape[1]).reshape(rows.shape[:2])
+            steps = learned_steps(rows, scales, moment)
+            self._int8[key] = weight_of(layer.slot, steps, weight.shape)
+
+    def _scale(self, layer: Layer) -> np.ndarray:
+        """Of the bias that the layer had at first: a corrected one does not move the grid."""
+        if layer not in self._scales:
+            self._scales[layer] = weight_scale(
+                _weight(layer), self.axis(layer), bias=layer.bias, x_scale=self._x_scale(layer),
+                chosen_by=self.weight_range,
+            )  # fmt: skip
+        return self._scales[layer]
 
     def bias(self, layer: Layer, w_scale: np.ndarray) -> list[ir.Value]:
         """[int32 bias, scale, zero point]: scale = x_scale * w_scale. Empty where there is none."""
@@ -97,6 +123,12 @@ class Writer:
 
     def _initializers(self, value: ir.Value, arrays: Mapping[str, np.ndarray]) -> list[ir.Value]:
         return [self.edit.initializer(f"{value.name}.{k}", a) for k, a in arrays.items()]
+
+
+def _weight(layer: Layer) -> np.ndarray:
+    tensor = constant(layer.slot.weight)
+    assert tensor is not None
+    return tensor.numpy()
 
 
 def write_qdq(writer: Writer) -> None:
