@@ -13,7 +13,7 @@ from modelcheck.model import Model, load
 from modelcheck.process import Workspace
 from modelcheck.reference import ReferenceActivations, open_reference
 from modelcheck.reference.activations import Range
-from modelcheck.searching.integers import RememberedRanges, quantizer, sets_to_try
+from modelcheck.searching.integers import WAYS, RememberedRanges, quantizer, sets_to_try
 from modelcheck.searching.sensitivity import Fewest, Sensitivity, weight_layers
 from modelcheck.transforms import Context, fold_batchnorm
 
@@ -120,3 +120,16 @@ def test_the_fewest_layers_that_will_do_are_found_by_halving(needed: int) -> Non
     list(fewest.run())
     assert fewest.found == (needed if needed <= 10 else None)
     assert len(tried) <= 4
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_to_find_steps_is_a_step_that_the_search_can_take(net: Model, way: str) -> None:
+    """On activations that remember, as the search has them."""
+    layers = list(weight_layers(net))
+    step = quantizer("qdq", layers, layers[3:], WAYS[way])
+    assert {name: step.options[name] for name in WAYS[way]} == WAYS[way]
+    samples = open_samples(FIXTURES / "digits_test.npz", net.signature, count=4)
+    with Workspace() as workspace, open_reference(net, workspace) as reference:
+        activations = ReferenceActivations(reference, samples, workspace)
+        made = step(net, Context(activations=RememberedRanges(activations)))
+    assert sum(name.endswith(".int8") for name in made.weights) == 3

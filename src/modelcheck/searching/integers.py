@@ -2,8 +2,8 @@
 
 1. some sets of layers (all of them, only wide kernels, only 1x1) are written in int8 and raced
 2. from the fastest on, kind after kind of layer goes into the set or out of it
-3. a set that is faster than the fastest exact form is held to the limits, with ranges found in one
-   way and another; of one that misses them the costliest layers stay in float, until it holds
+3. a set that is faster than the fastest exact form is held to the limits, with its steps found in
+   one way after another; of one that misses them all the costliest layers stay in float
 """
 
 from __future__ import annotations
@@ -29,7 +29,13 @@ from modelcheck.targets import Engine
 from modelcheck.transforms import Activations, Transform, build
 
 Members = frozenset[str]  # layers in int8, by name
-CALIBRATIONS = ("minmax", "mse")  # ways to find ranges, in the order in which they are tried
+# Ways to find steps, by what they add to a set's name, in the order in which they are tried.
+WAYS: Mapping[str, Mapping[str, object]] = {
+    "": {},
+    "mse ranges": {"calibration": "mse"},
+    "mse ranges, of weights too": {"calibration": "mse", "weight_range": "mse"},
+    "learned rounding": {"calibration": "mse", "rounding": "learned", "correct_bias": True},
+}
 _WORTH_INT8 = 1.02
 _HOPELESS = 0.7  # times as fast as the fastest exact form, before layers are looked at one by one
 
@@ -75,17 +81,17 @@ class Integers:
         if over is None or over.ratio < _WORTH_INT8:
             return
         tried: dict[str, Contender] = {}
-        for calibration in CALIBRATIONS:
-            tried[calibration] = self._contender(name, climb.state, calibration)
+        for way in WAYS:
+            tried[way] = self._contender(name, climb.state, way)
             yield
-            if tried[calibration].holds:
+            if tried[way].holds:
                 break
-        calibration = max(tried, key=lambda c: (tried[c].holds, tried[c].db))
-        self.found.append(tried[calibration])
-        if not tried[calibration].holds:
-            yield from self._spare(name, climb.state, calibration)
+        way = max(tried, key=lambda w: (tried[w].holds, tried[w].db))
+        self.found.append(tried[way])
+        if not tried[way].holds:
+            yield from self._spare(name, climb.state, way)
 
-    def _spare(self, name: str, members: Members, calibration: str) -> Iterator[None]:
+    def _spare(self, name: str, members: Members, way: str) -> Iterator[None]:
         """Keep the fewest of the costliest layers in float with which the limits hold."""
         layers = list(self.layers)
         study = Sensitivity(
@@ -101,7 +107,7 @@ class Integers:
 
         def holds(count: int) -> bool:
             spared = f"{name}, {units.plural(count, 'layer')} in float"
-            trials[count] = self._contender(spared, members - set(costly[:count]), calibration)
+            trials[count] = self._contender(spared, members - set(costly[:count]), way)
             return trials[count].holds
 
         fewest = Fewest(1, len(costly) - 1, holds)
@@ -109,17 +115,16 @@ class Integers:
         if fewest.found is not None:
             self.found.append(trials[fewest.found])
 
-    def _contender(self, name: str, members: Members, calibration: str) -> Contender:
-        if calibration != CALIBRATIONS[0]:
-            name = f"{name}, {calibration} ranges"
-        steps = (*self.before, *self._after(members, calibration))
+    def _contender(self, name: str, members: Members, way: str) -> Contender:
+        name = f"{name}, {way}" if way else name
+        steps = (*self.before, *self._after(members, way))
         return self.contender(name, self.exact.engine, steps)
 
-    def _after(self, members: Members, calibration: str) -> tuple[Transform, ...]:
+    def _after(self, members: Members, way: str = "") -> tuple[Transform, ...]:
         """The steps that write these layers in int8, and the others as the exact search has."""
         keep = [name for name in self.layers if name not in members]
         rest = {layer: form for layer, form in self.exact.forms().items() if layer in set(keep)}
-        return (quantizer(self.form, list(self.layers), keep, calibration), *steps_of(rest))
+        return (quantizer(self.form, list(self.layers), keep, WAYS[way]), *steps_of(rest))
 
     def _gains(self, now: Members | None, rivals: Sequence[Members]) -> dict[int, Gain]:
         """Over a set, or over the fastest exact form."""
@@ -130,7 +135,7 @@ class Integers:
         )  # fmt: skip
 
     def _runner(self, members: Members) -> Runner:
-        return Runner(self.make(self._after(members, CALIBRATIONS[0])), self.exact.engine)
+        return Runner(self.make(self._after(members)), self.exact.engine)
 
 
 @dataclass
@@ -173,13 +178,12 @@ class RememberedRanges:
 
 
 def quantizer(
-    form: str, layers: Sequence[str], keep: Sequence[str], calibration: str = CALIBRATIONS[0]
+    form: str, layers: Sequence[str], keep: Sequence[str], way: Mapping[str, object] = WAYS[""]
 ) -> Transform:
     """The step that writes `layers` in int8, but for those to keep in float."""
-    options = {"form": form, "exclude": [n for n in layers if n in set(keep)]}
-    if calibration != CALIBRATIONS[0]:
-        options["calibration"] = calibration
-    return build("quantize", options)
+    return build(
+        "quantize", {"form": form, "exclude": [n for n in layers if n in set(keep)], **way}
+    )
 
 
 def toggled(members: Members, groups: Sequence[Members]) -> Members:
