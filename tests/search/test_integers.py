@@ -11,7 +11,7 @@ import pytest
 from modelcheck.data import open_samples
 from modelcheck.model import Model, load
 from modelcheck.process import Workspace
-from modelcheck.reference import ReferenceActivations, open_reference
+from modelcheck.reference import Reference, ReferenceActivations, open_reference
 from modelcheck.reference.activations import Range
 from modelcheck.searching.integers import WAYS, RememberedRanges, quantizer, sets_to_try
 from modelcheck.searching.sensitivity import Fewest, Sensitivity, weight_layers
@@ -89,14 +89,25 @@ def test_the_layer_that_int8_hurts_most_comes_out_as_such(net: Model) -> None:
     edit.replace_constant(value, tensor)
     faulty = edit.done()
     samples = open_samples(FIXTURES / "digits_test.npz", net.signature, count=12)
-    with Workspace() as workspace, open_reference(faulty, workspace) as reference:
+    with (
+        Workspace() as workspace,
+        open_reference(faulty, workspace) as reference,
+        Reference() as one,
+        Reference() as other,
+    ):
         activations = ReferenceActivations(reference, samples, workspace)
         context = Context(activations=RememberedRanges(activations))
-        study = Sensitivity(
-            faulty, lambda keep: quantizer("qdq", layers, keep), context, reference,
-            [s.arrays for s in samples],
-        )  # fmt: skip
-        noise = dict(study.order(layers, workspace))
+        arrays = [s.arrays for s in samples]
+        expected = [reference.run(s) for s in arrays]
+        found = {}
+        for workers in ([one], [one, other]):
+            study = Sensitivity(
+                faulty, lambda keep: quantizer("qdq", layers, keep), context, workers, arrays,
+                expected,
+            )  # fmt: skip
+            found[len(workers)] = dict(study.order(layers, workspace))
+    noise = found[1]
+    assert noise == found[2]
     assert set(noise) == set(layers)
     assert max(noise, key=noise.__getitem__) == hurt
 

@@ -42,6 +42,11 @@ class SearchingOptions:
         typer.Option(metavar="TIME", help="How long a forward may take, e.g. 8ms.",
                      rich_help_panel=_SEARCH),
     ] = None  # fmt: skip
+    workers: Annotated[
+        int,
+        typer.Option(min=1, max=64, help="Processes that look at int8 layers side by side; "
+                     "timings are always taken alone.", rich_help_panel=_SEARCH),
+    ] = 1  # fmt: skip
     min_speedup: Annotated[
         float | None,
         typer.Option(help="Fail where nothing is at least so many times as fast.",

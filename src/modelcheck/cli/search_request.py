@@ -64,6 +64,7 @@ def search_plans(
             goal=goal,
             time_budget_s=seconds,
             seed=asked.seed,
+            workers=searching.workers,
             child_limits=child_limits(run),
             memory=Memory.of_user(),
         )

@@ -348,8 +348,8 @@ class _Quantizing:
             self._say("the limits hold with every layer in int8 that can be")
             return
         study = Sensitivity(
-            self.model, self.step, self.bench.context, self.bench.reference,
-            self.bench.expected.arrays,
+            self.model, self.step, self.bench.context, [self.bench.reference],
+            self.bench.expected.arrays, self.bench.expected.outputs,
         )  # fmt: skip
         noise: dict[str, float] = {}
         members = [layer for layer in self.layers if layer not in self.kept]

@@ -64,24 +64,23 @@ class Choosing:
 
     def expect(self) -> None:
         """Read the samples to choose by, and what the reference makes of them."""
-        plan = self.plan
-        self.reference = self.stack.enter_context(
-            open_reference(
-                plan.model, self.workspace, threads=os.cpu_count() or 1, limits=plan.child_limits
-            )
+        plan, cores = self.plan, os.cpu_count() or 1
+        first = self.stack.enter_context(
+            open_reference(plan.model, self.workspace, threads=cores, limits=plan.child_limits)
         )
         self.opencv = self.watch.opencv()
         self.engines = _engines(plan.settings.target, self.opencv.engines)
         chosen = plan.samples.choosing
-        self.expected = Expected.of(
-            plan.model, list(chosen), self.reference, synthetic=chosen.synthetic
-        )
+        self.expected = Expected.of(plan.model, list(chosen), first, synthetic=chosen.synthetic)
         context = Context(seed=plan.seed)
         calibration = plan.samples.calibration
         if plan.claim is Claim.LOSSY and calibration is not None:
-            reference = self.stack.enter_context(
-                Reference(threads=os.cpu_count() or 1, limits=plan.child_limits)
-            )
+            reference = self.stack.enter_context(Reference(threads=cores, limits=plan.child_limits))
+            threads = max(1, cores // plan.workers)
+            self.references = [
+                self.stack.enter_context(Reference(threads=threads, limits=plan.child_limits))
+                for _ in range(plan.workers)
+            ]
             folder = self.stack.enter_context(Workspace())
             activations = ReferenceActivations(reference, calibration, folder)
             context = Context(seed=plan.seed, activations=RememberedRanges(activations))
@@ -220,7 +219,8 @@ class Choosing:
         before = (*self._base, *exact.prepared(), build("equalize", {}))
         return Integers(
             exact, rival, before, Maker(self.made(before), self.context), self.watch,
-            self.expected.arrays, self.reference, self.workspace, self._contender,
+            self.expected.arrays, self.expected.outputs, self.references, self.workspace,
+            self._contender,
         )  # fmt: skip
 
     def _shrink(self, exact: Mapping[Engine, Rewriting]) -> None:

@@ -54,7 +54,8 @@ class Integers:
     make: Maker
     watch: Stopwatch
     samples: Sequence[Arrays]
-    reference: Reference
+    expected: Sequence[Arrays]  # what the model in float gives
+    references: Sequence[Reference]
     workspace: Workspace
     contender: Callable[[str, Engine, tuple[Transform, ...]], Contender]
     found: list[Contender] = field(default_factory=list)
@@ -96,7 +97,7 @@ class Integers:
         layers = list(self.layers)
         study = Sensitivity(
             self.make.model, lambda keep: quantizer(self.form, layers, keep), self.make.context,
-            self.reference, self.samples,
+            self.references, self.samples, self.expected,
         )  # fmt: skip
         noise: dict[str, float] = {}
         for layer, cost in study.order(sorted(members), self.workspace):

@@ -46,6 +46,7 @@ class SearchPlan:
     goal: Goal = Goal.FASTEST
     time_budget_s: float = DEFAULT_MAX_TIME_S
     seed: int = 0
+    workers: int = 1  # processes that look at candidates in onnxruntime side by side
     child_limits: ChildLimits = ChildLimits()
     memory: Memory | None = None
 

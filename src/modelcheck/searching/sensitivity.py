@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from modelcheck.reference import Reference
 from modelcheck.transforms import Context, Transform
 from modelcheck.transforms.graph import constant, is_standard, layer_name
 
+Arrays = Mapping[str, np.ndarray]
 Keeping = Callable[[Sequence[str]], Transform]
 """Layers to keep in float -> the step that writes all others in int8."""
 
@@ -38,35 +42,53 @@ def weight_layers(model: Model) -> dict[str, tuple[int, ...]]:
 
 @dataclass
 class Sensitivity:
-    """How much noise each layer in int8, and no other, adds to the outputs in onnxruntime."""
+    """How much noise each layer in int8, and no other, adds to the outputs in onnxruntime.
+
+    `expected` is what the model in float gives for the samples. As many layers are looked at side
+    by side as there are references, none of which `context` uses; steps are applied one by one.
+    """
 
     model: Model
     quantizing: Keeping
     context: Context
-    reference: Reference
-    samples: Sequence[Mapping[str, np.ndarray]]
+    references: Sequence[Reference]
+    samples: Sequence[Arrays]
+    expected: Sequence[Arrays]
 
     def order(self, members: Sequence[str], workspace: Workspace) -> Iterator[tuple[str, float]]:
         """Each of the layers with its noise over the signal, of the worst output."""
         layers = list(weight_layers(self.model))
-        expected = [self.reference.run(s) for s in self.samples[:_LOOKED_AT]]
-        path = workspace.path / "sensitivity.onnx"
-        for name in members:
-            alone = self.quantizing([other for other in layers if other != name])(
-                self.model, self.context
-            )
-            if alone is self.model:
-                yield name, 0.0
-                continue
-            write_private(alone, path)
-            try:
-                self.reference.load(path, _KEY)
-                actual = [self.reference.run(s, key=_KEY) for s in self.samples[:_LOOKED_AT]]
-                yield name, relative_noise(expected, actual)
-            except ModelcheckError:  # cannot be judged, so it stays in float first
-                yield name, float("inf")
-            finally:
-                self.reference.unload(_KEY)
+        running: deque[tuple[str, Future[float] | None]] = deque()
+        with ThreadPoolExecutor(len(self.references)) as pool:
+            for number, name in enumerate(members):
+                keep = [other for other in layers if other != name]
+                alone = self.quantizing(keep)(self.model, self.context)
+                if len(running) == len(self.references):  # so that the next one is idle
+                    yield _said(running.popleft())
+                future = None
+                if alone is not self.model:
+                    turn = number % len(self.references)
+                    path = workspace.path / f"sensitivity{turn}.onnx"
+                    write_private(alone, path)
+                    future = pool.submit(self._noise, self.references[turn], path)
+                running.append((name, future))
+            while running:
+                yield _said(running.popleft())
+
+    def _noise(self, reference: Reference, path: Path) -> float:
+        samples, expected = self.samples[:_LOOKED_AT], self.expected[:_LOOKED_AT]
+        try:
+            reference.load(path, _KEY)
+            return relative_noise(expected, [reference.run(s, key=_KEY) for s in samples])
+        except ModelcheckError:  # cannot be judged, so it stays in float first
+            return float("inf")
+        finally:
+            reference.unload(_KEY)
+
+
+def _said(looked_at: tuple[str, Future[float] | None]) -> tuple[str, float]:
+    name, future = looked_at
+    return name, 0.0 if future is None else future.result()
 
 
 @dataclass
