@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from quantizing import Net, Quantizer, images, quantizing
 
+from modelcheck.errors import NotEnoughEvidence
 from modelcheck.reference.activations import Histogram, Range
 from modelcheck.reference.worker import _Bins
 from modelcheck.transforms import quantize
@@ -144,3 +145,30 @@ def test_the_average_is_that_of_the_extremes_of_samples(quantizer: Quantizer) ->
     assert made.weights["x.scale"] == pytest.approx(4.0 / 255)  # of 1, 2 and 9
     made = quantize()(model, quantizer.context(samples))
     assert made.weights["x.scale"] == pytest.approx(9.0 / 255)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"calibration": "mse"}, {"calibration": "entropy"}, {"rounding": "learned"}],
+)
+def test_too_few_samples_for_a_way_to_calibrate_are_said(
+    quantizer: Quantizer, options: dict[str, object]
+) -> None:
+    net = Net("n", 3, 4, 4)
+    model = net.model(net.conv("x", 3, 4), "n", 4, 4, 4)
+    with pytest.raises(NotEnoughEvidence, match="which 3 samples cannot tell"):
+        quantize(**options)(model, quantizer.context(images(0, 1, 3, 4, 4, count=3)))
+    quantize(**options)(model, quantizer.context(images(0, 1, 3, 4, 4, count=4)))
+    quantize()(model, quantizer.context(images(0, 1, 3, 4, 4, count=1)))
+
+
+@pytest.mark.parametrize("calibration", ["minmax", "percentile", "mse", "entropy", "average"])
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_samples_that_are_one_number_calibrate_nothing(
+    quantizer: Quantizer, calibration: str, value: float
+) -> None:
+    net = Net("n", 3, 4, 4)
+    model = net.model(net.conv("x", 3, 4), "n", 4, 4, 4)
+    samples = [{"x": np.full((1, 3, 4, 4), value, np.float32)}] * 5
+    with pytest.raises(NotEnoughEvidence, match="no other value"):
+        quantize(calibration=calibration)(model, quantizer.context(samples))

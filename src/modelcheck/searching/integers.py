@@ -147,6 +147,9 @@ class RememberedRanges:
     _known: dict[tuple[str, float, str], Range] = field(default_factory=dict)
     _counted: dict[tuple[str, str], Histogram] = field(default_factory=dict)
 
+    def __len__(self) -> int:
+        return len(self.activations)
+
     def __call__(self, model: Model, names: Sequence[str]) -> Iterator[Mapping[str, np.ndarray]]:
         return self.activations(model, names)
 

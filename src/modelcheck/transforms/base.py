@@ -37,8 +37,10 @@ class Activations(Protocol):
     A call yields one mapping a sample, from value name to array (with its batch axis). `ranges`
     gives, for each tensor, the interval that holds the share `inside` of its elements over all
     samples, and `histograms` where they lie in it. Only one sample's tensors are alive at a time,
-    so all run in constant memory, and all may be asked repeatedly.
+    so all run in constant memory, and all may be asked repeatedly. Its length is that of the data.
     """
+
+    def __len__(self) -> int: ...
 
     def __call__(
         self, model: Model, names: Sequence[str]

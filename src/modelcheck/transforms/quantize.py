@@ -11,6 +11,8 @@ import numpy as np
 import onnx_ir as ir
 from pydantic import Field
 
+from modelcheck import units
+from modelcheck.errors import NotEnoughEvidence
 from modelcheck.model import Model
 from modelcheck.model.static import Static
 from modelcheck.reference.activations import Range
@@ -34,6 +36,8 @@ from modelcheck.transforms.quantize_prepare import prepared
 from modelcheck.transforms.second_moments import Wanted, second_moments
 
 _INTEGER_OPSET, _PER_CHANNEL_OPSET = 10, 13
+# Ways that look at more than the ends of ranges, and the samples that they need for it.
+_DISTRIBUTIONS, _FEWEST = ("mse", "entropy"), 4
 
 
 @checked
@@ -157,6 +161,7 @@ class _Choices:
 
 def _quantized(model: Model, context: Context, choices: _Choices) -> Model:
     activations = context.calibrated("quantize")
+    _check_count(activations, choices)
     try:
         raised = _raised(model, choices)
     except CannotChange as reason:
@@ -193,6 +198,31 @@ def _quantized(model: Model, context: Context, choices: _Choices) -> Model:
     return edit.done()
 
 
+def _check_count(activations: Activations, choices: _Choices) -> None:
+    """Raise NotEnoughEvidence where a way to calibrate has too few samples to tell anything."""
+    learned = choices.rounding == "learned"
+    way = "rounding=learned" if learned else f"calibration={choices.calibration}"
+    if (learned or choices.calibration in _DISTRIBUTIONS) and len(activations) < _FEWEST:
+        raise NotEnoughEvidence(
+            f"{way} looks at how values are distributed, which "
+            f"{units.plural(len(activations), 'sample')} cannot tell",
+            where="calibration",
+            remedy=f"Give at least {_FEWEST} for calibration, or use calibration=minmax.",
+        )
+
+
+def _check_variety(model: Model, seen: Mapping[str, Range]) -> None:
+    """Raise NotEnoughEvidence where all samples are one and the same number."""
+    given = {name: seen[name] for v in model.graph.inputs if (name := str(v.name)) in seen}
+    if given and all(r.minimum == r.maximum for r in given.values()):
+        name, first = next(iter(given.items()))
+        raise NotEnoughEvidence(
+            f"the calibration samples hold no other value than {first.minimum:g}",
+            where=f"input '{name}'",
+            remedy="Give samples like those that the model will see.",
+        )
+
+
 def _ranges(
     activations: Activations,
     model: Model,
@@ -204,8 +234,10 @@ def _ranges(
     if choices.calibration in ("mse", "entropy"):
         criterion: Literal["mse", "entropy"] = "mse" if choices.calibration == "mse" else "entropy"
         seen = activations.histograms(model, names, progress=progress)
+        _check_variety(model, {name: histogram.range for name, histogram in seen.items()})
         return {name: narrowed(histogram, criterion) for name, histogram in seen.items()}
     found = activations.ranges(model, names, inside=choices.inside, progress=progress)
+    _check_variety(model, found)
     if choices.calibration == "average":
         return {
             name: replace(r, minimum=r.usual[0], maximum=r.usual[1]) if r.usual and r.finite else r
