@@ -34,7 +34,12 @@ WAYS: Mapping[str, Mapping[str, object]] = {
     "": {},
     "mse ranges": {"calibration": "mse"},
     "mse ranges, of weights too": {"calibration": "mse", "weight_range": "mse"},
-    "learned rounding": {"calibration": "mse", "rounding": "learned", "correct_bias": True},
+    "learned rounding": {
+        "calibration": "mse",
+        "weight_range": "mse",
+        "rounding": "learned",
+        "correct_bias": True,
+    },
 }
 _WORTH_INT8 = 1.02
 _HOPELESS = 0.7  # times as fast as the fastest exact form, before layers are looked at one by one

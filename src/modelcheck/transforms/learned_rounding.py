@@ -65,14 +65,19 @@ def _normalized(moment: np.ndarray) -> np.ndarray:
 
 def _learned(exact: np.ndarray, plain: np.ndarray) -> np.ndarray | None:
     for damping in _DAMPING:
-        damped = plain + damping * np.eye(plain.shape[-1])
         try:
             # Of the reversed matrix, so that the factor comes out upper triangular.
-            lower = np.linalg.cholesky(damped[..., ::-1, ::-1])
+            lower = np.linalg.cholesky(_damped(plain, damping)[..., ::-1, ::-1])
         except np.linalg.LinAlgError:
             continue
         return _one_after_another(exact, lower[..., ::-1, ::-1])
     return None
+
+
+def _damped(plain: np.ndarray, damping: float) -> np.ndarray:
+    damped = plain.copy()  # no identity matrix: K may be thousands
+    np.einsum("...ii->...i", damped)[...] += damping
+    return damped
 
 
 def _one_after_another(exact: np.ndarray, factor: np.ndarray) -> np.ndarray:
