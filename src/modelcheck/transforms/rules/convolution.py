@@ -165,15 +165,12 @@ def _unfold(site: Site, conv: _Convolution) -> ir.Value:
         pads = [0, 0, *conv.pads[:n], 0, 0, *conv.pads[n:]]
         widths = edit.initializer(f"{stem}.pads", np.array(pads, np.int64))
         x = edit.node("Pad", [x, widths], f"{stem}/pad", like=None)
-    axes = edit.initializer(f"{stem}.axes", np.arange(2, 2 + len(conv.size)))
+    axes = range(2, 2 + len(conv.size))
     taps = []
     for tap in product(*map(range, conv.kernel)):
         begins = np.array(tap) * conv.dilations
         ends = begins + (np.array(conv.result) - 1) * conv.strides + 1
-        where = [edit.initializer(f"{stem}.begins", begins), edit.initializer(f"{stem}.ends", ends)]
-        steps = [edit.initializer(f"{stem}.steps", np.array(conv.strides))]
-        steps = steps if set(conv.strides) != {1} else []
-        taps.append(edit.node("Slice", [x, *where, axes, *steps], f"{stem}/tap", like=None))
+        taps.append(site.cut(x, begins.tolist(), ends.tolist(), axes, "tap", steps=conv.strides))
     if len(taps) == 1:
         return taps[0]
     return edit.node("Concat", taps, f"{stem}/taps", like=None, axis=1)

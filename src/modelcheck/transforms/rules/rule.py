@@ -12,6 +12,9 @@ from modelcheck.model.static import Static
 from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.graph import FLOATS, CannotChange, constant, layer_name
 
+SLICE_TAKES_INPUTS = 10  # opset
+_TO_THE_END = np.iinfo(np.int64).max
+
 
 @dataclass(frozen=True)
 class Site:
@@ -54,6 +57,31 @@ class Site:
         target = np.array([-1 if d is None else d for d in dims], np.int64)
         shape = self.edit.initializer(f"{stem}.{role}", target)
         return self.edit.node("Reshape", [x, shape], f"{stem}/{role}", like=None)
+
+    def cut(
+        self, x: ir.Value, begins: Sequence[int], ends: Sequence[int | None], axes: Sequence[int],
+        role: str, *, steps: Sequence[int] = (),
+    ) -> ir.Value:  # fmt: skip
+        """x from `begins` to `ends` along these axes; None for the end of the axis.
+
+        Steps there are since opset 10 only: a rule that takes them says so.
+        """
+        stem = f"{layer_name(self.node)}/{role}"
+        bounds = {
+            "starts": list(begins),
+            "ends": [_TO_THE_END if end is None else end for end in ends],
+            "axes": list(axes),
+        }
+        if self.edit.opset < SLICE_TAKES_INPUTS:
+            assert set(steps) <= {1}
+            return self.edit.node("Slice", [x], stem, like=None, **bounds)
+        if any(step != 1 for step in steps):
+            bounds["steps"] = list(steps)
+        given = [
+            self.edit.initializer(f"{stem}.{name}", np.array(numbers, np.int64))
+            for name, numbers in bounds.items()
+        ]
+        return self.edit.node("Slice", [x, *given], stem, like=None)
 
     def ints(self, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(self.node.attributes.get_ints(name, ()) or default)

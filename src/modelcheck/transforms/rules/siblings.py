@@ -18,7 +18,7 @@ import onnx_ir as ir
 from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.graph import FLOATS, constant, is_standard, layer_name
 from modelcheck.transforms.rules.activation import activations_behind
-from modelcheck.transforms.rules.rule import Rule, Site
+from modelcheck.transforms.rules.rule import SLICE_TAKES_INPUTS, Rule, Site
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def _as_one(site: Site) -> bool:
     begin = 0
     for sibling in siblings:
         end = begin + len(sibling.weight)
-        piece = _channels(edit, y, begin, end, layer_name(sibling.node))
+        piece = site.cut(y, [begin], [end], [1], "channels")
         old = sibling.last if together else sibling.node
         piece.type = old.outputs[0].type
         edit.remove(old, heir=piece)
@@ -109,13 +109,4 @@ def _activated(edit: Edit, y: ir.Value, behind: Sequence[ir.Node], stem: str) ->
     return gate if len(behind) == 1 else edit.copied(behind[1], [y, gate], f"{stem}/gated")
 
 
-def _channels(edit: Edit, y: ir.Value, begin: int, end: int, stem: str) -> ir.Value:
-    bounds = [
-        edit.initializer(f"{stem}.{role}", np.array([value], np.int64))
-        for role, value in (("begin", begin), ("end", end), ("axis", 1))
-    ]
-    return edit.node("Slice", [y, *bounds], f"{stem}/channels", like=None)
-
-
-_SLICE_TAKES_INPUTS = 10  # opset
-AS_ONE = Rule("siblings-as-one", frozenset(("Conv",)), _as_one, opset=_SLICE_TAKES_INPUTS)
+AS_ONE = Rule("siblings-as-one", frozenset(("Conv",)), _as_one, opset=SLICE_TAKES_INPUTS)

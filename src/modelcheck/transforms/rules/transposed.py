@@ -24,10 +24,9 @@ import onnx_ir as ir
 
 from modelcheck.transforms.graph import CannotChange, layer_name
 from modelcheck.transforms.rules.activation import ELEMENTWISE, activations_behind
-from modelcheck.transforms.rules.rule import Rule, Site
+from modelcheck.transforms.rules.rule import SLICE_TAKES_INPUTS, Rule, Site
 
 _MOST_AXES = 2
-_TO_THE_END = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -163,22 +162,13 @@ def _batch_and_sizes(
 
 
 def _cut(site: Site, y: ir.Value, axes: Sequence[_Axis]) -> ir.Value:
-    edit, stem = site.edit, layer_name(site.node)
     cut = [i for i, a in enumerate(axes) if any(a.cut)]
     if not cut:
         return y
-    bounds = {
-        "begins": [axes[i].cut[0] for i in cut],
-        "ends": [-axes[i].cut[1] or _TO_THE_END for i in cut],
-        "axes": [2 + i for i in cut],
-    }
-    given = [
-        edit.initializer(f"{stem}.{role}", np.array(v, np.int64)) for role, v in bounds.items()
-    ]
-    return edit.node("Slice", [y, *given], f"{stem}/cut", like=None)
+    begins, ends = ([axes[i].cut[side] for i in cut] for side in (0, 1))
+    return site.cut(y, begins, [-end or None for end in ends], [2 + i for i in cut], "cut")
 
 
-_SLICE_TAKES_INPUTS = 10  # opset
 AS_CONV = Rule(
-    "convtranspose-as-conv", frozenset(("ConvTranspose",)), _as_conv, opset=_SLICE_TAKES_INPUTS
+    "convtranspose-as-conv", frozenset(("ConvTranspose",)), _as_conv, opset=SLICE_TAKES_INPUTS
 )
