@@ -92,6 +92,7 @@ _ROWS = (
                     "siblings-as-one",
                     "maxpool-in-turns",
                     "transpose-in-4d",
+                    "shuffle-into-weights",
                     "activation-apart",
                 ]
             },

@@ -31,6 +31,7 @@ from modelcheck.transforms.rules import (
     padding,
     pooling,
     shapes,
+    shuffling,
     siblings,
     transposed,
     transposition,
@@ -48,6 +49,7 @@ RULES: Mapping[str, Rule] = {
         transposed.AS_CONV,
         transposition.IN_FOUR_AXES,
         pooling.IN_TURNS,
+        shuffling.INTO_WEIGHTS,
         siblings.AS_ONE,
         activation.APART,
         convolution.POINTWISE,
@@ -61,6 +63,7 @@ RULES: Mapping[str, Rule] = {
 Name = Literal[
     "explicit-pads", "explicit-shapes", "pad-before-pool", "constants-second",
     "affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
+    "shuffle-into-weights",
     "siblings-as-one", "activation-apart",
     "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
     "gemm-as-matmul", "matmul-as-gemm",
@@ -93,6 +96,7 @@ def rewrite(
     convtranspose-as-conv  with a channel for each phase of the output, then put in place
     transpose-in-4d     of other ranks, in one or two turns of four axes
     maxpool-in-turns    a wide window over what a narrower one found
+    shuffle-into-weights  channels in the order in which the next layers take them
     siblings-as-one     convolutions of one tensor, alike but for their weights
     activation-apart    a Reshape before the activation, so that it is not fused
     conv1x1-as-matmul   Y = W·X + b over H·W pixels: Reshape, MatMul, Add, Reshape
