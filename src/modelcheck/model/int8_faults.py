@@ -12,6 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import onnx_ir as ir
+
+from modelcheck.model.static import product
+
 GROUPED, TAIL, SMALL = "int8-grouped", "int8-tail", "int8-small-map"
 _BLOCK = 8
 # Where kernels are larger than 1x1, only small maps were wrong, and not all of them: the largest
@@ -30,6 +34,22 @@ class Int8Conv:
     strided: bool
     padded: bool
     pixels: int | None
+
+
+def int8_conv(node: ir.Node, weight: Sequence[int], size: Sequence[int | None] | None) -> Int8Conv:
+    """The sizes of a Conv with a weight of this shape and a result of this (spatial) size."""
+    groups = node.attributes.get_int("group", 1)
+    out_channels, in_per_group, *kernel = weight
+    auto = node.attributes.get_string("auto_pad", "NOTSET")
+    return Int8Conv(
+        kernel=kernel,
+        groups=groups,
+        in_per_group=in_per_group,
+        out_per_group=out_channels // groups,
+        strided=any(s != 1 for s in node.attributes.get_ints("strides", ())),
+        padded=auto.startswith("SAME") or any(node.attributes.get_ints("pads", ())),
+        pixels=None if size is None else product(size),
+    )
 
 
 def conv_fault(conv: Int8Conv) -> str | None:

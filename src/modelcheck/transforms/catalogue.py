@@ -93,6 +93,8 @@ _ROWS = (
                     "maxpool-in-turns",
                     "transpose-in-4d",
                     "shuffle-into-weights",
+                    "channels-in-eights",
+                    "pixels-in-eights",
                     "activation-apart",
                 ]
             },

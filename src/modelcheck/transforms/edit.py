@@ -139,6 +139,18 @@ class Edit:
         self._changed = True
         self.drop_unused(inputs)
 
+    def put_behind(self, value: ir.Value, heir: ir.Value) -> None:
+        """Let `heir`, made of `value`, take over its name, its shape and all its other readers."""
+        maker = heir.producer()
+        assert maker is not None
+        places = [i for i, read in enumerate(maker.inputs) if read is value]
+        value.replace_all_uses_with(heir, replace_graph_outputs=True)
+        for index in places:
+            maker.replace_input_with(index, value)
+        heir.name, heir.type, heir.shape = value.name, value.type, value.shape
+        value.name, value.shape = self.fresh(f"{value.name}.before"), None
+        self._changed = True
+
     def remove_unused(self, node: ir.Node) -> None:
         """Remove a node whose output nothing uses, and the constants that only it used."""
         inputs = tuple(node.inputs)

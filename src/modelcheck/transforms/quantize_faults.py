@@ -6,9 +6,9 @@ what a plan of layers to quantize asks of it.
 
 from __future__ import annotations
 
-from modelcheck.model.int8_faults import Int8Conv, conv_fault
+from modelcheck.model.int8_faults import conv_fault, int8_conv
 from modelcheck.model.patterns import PATTERNS
-from modelcheck.model.static import Static, product
+from modelcheck.model.static import Static
 from modelcheck.transforms.graph import constant, is_standard
 from modelcheck.transforms.quantize_plan import Layer
 
@@ -27,19 +27,9 @@ def fault(layer: Layer, static: Static, *, integer: bool) -> str | None:
     assert weight is not None
     if node.op_type != "Conv" or (layer.activation is not None and not integer):
         return None
-    out_channels, in_per_group, *kernel = (int(d) for d in weight.shape.numpy())
     dims = static.dims(layer.result)
-    found = conv_fault(
-        Int8Conv(
-            kernel=kernel,
-            groups=layer.slot.groups,
-            in_per_group=in_per_group,
-            out_per_group=out_channels // layer.slot.groups,
-            strided=any(s != 1 for s in node.attributes.get_ints("strides", ())),
-            padded=_is_padded(layer),
-            pixels=None if dims is None else product(dims[2:]),
-        )
-    )
+    shape = [int(d) for d in weight.shape.numpy()]
+    found = conv_fault(int8_conv(node, shape, None if dims is None else dims[2:]))
     return None if found is None else f"{WHERE} {SAID[found]}"
 
 
@@ -54,11 +44,4 @@ def feeds_int8_sigmoid(layer: Layer, inputs: frozenset[object]) -> bool:
     return any(
         result in inputs or any(is_standard(u.node, "QuantizeLinear") for u in result.uses())
         for result in results
-    )
-
-
-def _is_padded(layer: Layer) -> bool:
-    attributes = layer.node.attributes
-    return attributes.get_string("auto_pad", "NOTSET").startswith("SAME") or any(
-        attributes.get_ints("pads", ())
     )

@@ -29,12 +29,14 @@ from modelcheck.transforms.rules import (
     convolution,
     dense,
     padding,
+    pixels,
     pooling,
     shapes,
     shuffling,
     siblings,
     transposed,
     transposition,
+    widening,
 )
 from modelcheck.transforms.rules.rule import Rule, Site
 
@@ -50,6 +52,8 @@ RULES: Mapping[str, Rule] = {
         transposition.IN_FOUR_AXES,
         pooling.IN_TURNS,
         shuffling.INTO_WEIGHTS,
+        widening.IN_EIGHTS,
+        pixels.IN_EIGHTS,
         siblings.AS_ONE,
         activation.APART,
         convolution.POINTWISE,
@@ -63,7 +67,7 @@ RULES: Mapping[str, Rule] = {
 Name = Literal[
     "explicit-pads", "explicit-shapes", "pad-before-pool", "constants-second",
     "affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
-    "shuffle-into-weights",
+    "shuffle-into-weights", "channels-in-eights", "pixels-in-eights",
     "siblings-as-one", "activation-apart",
     "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
     "gemm-as-matmul", "matmul-as-gemm",
@@ -97,6 +101,8 @@ def rewrite(
     transpose-in-4d     of other ranks, in one or two turns of four axes
     maxpool-in-turns    a wide window over what a narrower one found
     shuffle-into-weights  channels in the order in which the next layers take them
+    channels-in-eights  beside channels of zeros, to a multiple of 8
+    pixels-in-eights    of convolutions that 5.0's new engine gets wrong in int8 otherwise
     siblings-as-one     convolutions of one tensor, alike but for their weights
     activation-apart    a Reshape before the activation, so that it is not fused
     conv1x1-as-matmul   Y = W·X + b over H·W pixels: Reshape, MatMul, Add, Reshape
