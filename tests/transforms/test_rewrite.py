@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from small_graphs import (
     CLASSIC,
@@ -689,3 +691,84 @@ def test_an_empty_tensor_is_not_reshaped() -> None:
     turn = node("Transpose", ["x"], ["y"], name="turn", perm=[2, 0, 1])
     original = model([turn], {}, {"x": (2, 0, 3)}, {"y": (3, 2, 0)})
     assert rewrite(rules=["transpose-in-4d"])(original) is original
+
+
+ROWS = ["rows-into-channels"]
+FEW = {
+    "an image": conv((6, 3, 3, 3), (2, 3, 7, 9), pads=[1, 1, 1, 1]),
+    "an image in steps": conv((6, 3, 3, 3), (1, 3, 8, 9), pads=[1, 1, 1, 1], strides=[2, 2]),
+    "steps that do not fit": conv((6, 1, 5, 3), (1, 1, 13, 9), strides=[3, 1], pads=[2, 0, 1, 1]),
+    "one channel": conv((6, 1, 5, 5), (1, 1, 9, 9), pads=[2, 2, 2, 2]),
+    "wide": conv((6, 3, 9, 9), (1, 3, 12, 14), pads=[4, 4, 4, 4]),
+    "wide in steps": conv((6, 3, 7, 7), (1, 3, 14, 12), pads=[2, 2, 3, 3], strides=[2, 2]),
+    "dilated": conv((6, 2, 3, 3), (1, 2, 9, 9), dilations=[2, 3], pads=[2, 3, 2, 3]),
+    "dilated in steps": conv((6, 2, 5, 3), (1, 2, 13, 9), dilations=[2, 1], strides=[2, 1]),
+    "without a bias": conv((6, 2, 3, 3), (1, 2, 5, 5), bias=False, auto_pad="VALID"),
+    "1-D": conv((6, 2, 5), (2, 2, 9), pads=[1, 2]),
+    "free batch": conv((6, 3, 3, 3), ("n", 3, 5, 7), pads=[1, 1, 1, 1]),
+    "opset 7": conv((6, 3, 3, 3), (1, 3, 9, 8), strides=[2, 3], pads=[1, 0, 0, 1], opset=7),
+}
+
+
+@pytest.mark.parametrize("case", FEW)
+def test_rows_of_kernels_become_channels(runner: Runner, case: str) -> None:
+    original = FEW[case]
+    changed = rewrite(rules=ROWS)(original)
+    runner.check(changed)
+    assert "Concat" in operators(changed)
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+    for engine in ENGINES.values():
+        assert worst_error(expected, runner.opencv(changed, inputs, engine=engine)) < 10 * ROUNDING
+    assert rewrite(rules=ROWS)(changed) is changed
+
+
+@given(
+    channels=st.integers(1, 4),
+    kernel=st.tuples(st.integers(2, 9), st.integers(1, 5)),
+    strides=st.tuples(st.integers(1, 4), st.integers(1, 2)),
+    dilations=st.tuples(st.integers(1, 3), st.integers(1, 2)),
+    pads=st.tuples(*(st.integers(0, 4) for _ in range(4))),
+    more=st.tuples(st.integers(0, 6), st.integers(0, 3)),
+)
+def test_any_convolution_of_few_channels_keeps_its_function(
+    runner: Runner, channels: int, kernel: tuple[int, int], strides: tuple[int, int],
+    dilations: tuple[int, int], pads: tuple[int, ...], more: tuple[int, int],
+) -> None:  # fmt: skip
+    size = [d * (k - 1) + 1 + m for k, d, m in zip(kernel, dilations, more, strict=True)]
+    original = conv((3, channels, *kernel), (1, channels, *size),
+                    strides=strides, dilations=dilations, pads=pads)  # fmt: skip
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    actual = runner.onnxruntime(rewrite(rules=ROWS)(original), inputs)
+    assert worst_error(expected, actual) < ROUNDING
+
+
+@pytest.mark.parametrize(
+    "original",
+    [
+        conv((6, 8, 3, 3), (1, 8, 5, 5)),
+        conv((6, 16, 3, 3), (1, 16, 5, 5)),
+        conv((6, 12, 3, 3), (1, 12, 5, 5)),
+        conv((6, 3, 1, 3), (1, 3, 5, 5)),
+        conv((4, 1, 3, 3), (1, 4, 5, 5), group=4),
+    ],
+)
+def test_kernels_of_one_row_and_full_blocks_stay(original: Model) -> None:
+    context = Context()
+    assert rewrite(rules=ROWS)(original, context) is original
+    assert context.left_alone == []
+
+
+@pytest.mark.parametrize(
+    ("original", "reason"),
+    [
+        (conv((6, 3, 3, 3), (1, 3, "h", "w")), "not known"),
+        (conv((6, 3, 3, 3), (1, 3, 5, 5), auto_pad="SAME_UPPER"), "automatic"),
+    ],
+)
+def test_rows_stay_where_sizes_are_not_known(original: Model, reason: str) -> None:
+    context = Context()
+    assert rewrite(rules=ROWS)(original, context) is original
+    assert reason in context.left_alone[0].reason

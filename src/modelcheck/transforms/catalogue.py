@@ -95,6 +95,7 @@ _ROWS = (
                     "shuffle-into-weights",
                     "channels-in-eights",
                     "pixels-in-eights",
+                    "rows-into-channels",
                     "activation-apart",
                 ]
             },

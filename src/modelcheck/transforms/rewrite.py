@@ -34,6 +34,7 @@ from modelcheck.transforms.rules import (
     shapes,
     shuffling,
     siblings,
+    stacking,
     transposed,
     transposition,
     widening,
@@ -54,6 +55,7 @@ RULES: Mapping[str, Rule] = {
         shuffling.INTO_WEIGHTS,
         widening.IN_EIGHTS,
         pixels.IN_EIGHTS,
+        stacking.INTO_CHANNELS,
         siblings.AS_ONE,
         activation.APART,
         convolution.POINTWISE,
@@ -68,6 +70,7 @@ Name = Literal[
     "explicit-pads", "explicit-shapes", "pad-before-pool", "constants-second",
     "affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
     "shuffle-into-weights", "channels-in-eights", "pixels-in-eights",
+    "rows-into-channels",
     "siblings-as-one", "activation-apart",
     "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
     "gemm-as-matmul", "matmul-as-gemm",
@@ -103,6 +106,7 @@ def rewrite(
     shuffle-into-weights  channels in the order in which the next layers take them
     channels-in-eights  beside channels of zeros, to a multiple of 8
     pixels-in-eights    of convolutions that 5.0's new engine gets wrong in int8 otherwise
+    rows-into-channels  rows of the kernels of a convolution of few channels
     siblings-as-one     convolutions of one tensor, alike but for their weights
     activation-apart    a Reshape before the activation, so that it is not fused
     conv1x1-as-matmul   Y = W·X + b over H·W pixels: Reshape, MatMul, Add, Reshape

@@ -30,7 +30,7 @@ _PAD_AND_SLICE_TAKE_INPUTS, _GEMM_BROADCASTS, _GEMM_WITHOUT_BIAS = 11, 7, 11  # 
 
 
 @dataclass(frozen=True)
-class _Convolution:
+class Convolution:
     """The numbers of one Conv. Spatial tuples have one entry for each spatial axis."""
 
     weight: np.ndarray  # (O, C/G, *kernel)
@@ -53,7 +53,7 @@ class _Convolution:
         return self.size == self.result and set(self.kernel) == {1} and not any(self.pads)
 
 
-def _read(site: Site) -> _Convolution:
+def read(site: Site) -> Convolution:
     node, weight = site.node, site.weight(1)
     n = weight.ndim - 2
     channels, *size = site.dims(node.inputs[0], rank=weight.ndim)
@@ -64,7 +64,7 @@ def _read(site: Site) -> _Convolution:
     if auto not in ("NOTSET", "VALID"):
         raise CannotChange("its padding is automatic: apply the rule 'explicit-pads' first")
     result = window(node, tuple(size), weight.shape[2:])
-    return _Convolution(
+    return Convolution(
         weight=weight,
         bias=site.bias(2),
         groups=groups,
@@ -78,7 +78,7 @@ def _read(site: Site) -> _Convolution:
 
 
 def _pointwise(site: Site, *, gemm: bool = False) -> bool:
-    conv = _read(site)
+    conv = read(site)
     if not conv.is_pointwise:
         return False
     if gemm:
@@ -90,7 +90,7 @@ def _pointwise(site: Site, *, gemm: bool = False) -> bool:
 
 
 def _windowed(site: Site, *, gemm: bool = False) -> bool:
-    conv = _read(site)
+    conv = read(site)
     if conv.is_pointwise:
         return False
     if conv.groups > 1:
@@ -101,7 +101,7 @@ def _windowed(site: Site, *, gemm: bool = False) -> bool:
     return True
 
 
-def _check_gemm(site: Site, conv: _Convolution) -> None:
+def _check_gemm(site: Site, conv: Convolution) -> None:
     """Gemm knows neither a batch nor groups."""
     dims = site.static.dims(site.node.inputs[0])
     if dims is None or dims[0] != 1:
@@ -110,7 +110,7 @@ def _check_gemm(site: Site, conv: _Convolution) -> None:
         raise CannotChange("it has groups")
 
 
-def _add_up(site: Site, conv: _Convolution, x: ir.Value) -> None:
+def _add_up(site: Site, conv: Convolution, x: ir.Value) -> None:
     """Put a Gemm in the convolution's place; x has a channel for each tap and channel."""
     edit, stem = site.edit, layer_name(site.node)
     matrix, outputs = _matrix(conv), conv.weight.shape[0]
@@ -127,12 +127,12 @@ def _add_up(site: Site, conv: _Convolution, x: ir.Value) -> None:
     edit.remove(site.node, heir=y)
 
 
-def _matrix(conv: _Convolution) -> np.ndarray:
+def _matrix(conv: Convolution) -> np.ndarray:
     """The weights as (outputs, taps · channels): taps before channels, as _unfold stacks them."""
     return np.moveaxis(conv.weight, 1, -1).reshape(conv.weight.shape[0], -1)
 
 
-def _multiply(site: Site, conv: _Convolution, x: ir.Value) -> None:
+def _multiply(site: Site, conv: Convolution, x: ir.Value) -> None:
     """Put the product in the convolution's place; x has a channel for each tap and channel."""
     edit, node, stem = site.edit, site.node, layer_name(site.node)
     outputs, pixels = conv.weight.shape[0], int(np.prod(conv.result))
@@ -155,7 +155,7 @@ def _multiply(site: Site, conv: _Convolution, x: ir.Value) -> None:
     edit.remove(node, heir=y)
 
 
-def _unfold(site: Site, conv: _Convolution) -> ir.Value:
+def _unfold(site: Site, conv: Convolution) -> ir.Value:
     """(N, C, *size) -> (N, taps·C, *result)."""
     edit, stem = site.edit, layer_name(site.node)
     x = site.node.inputs[0]
