@@ -772,3 +772,90 @@ def test_rows_stay_where_sizes_are_not_known(original: Model, reason: str) -> No
     context = Context()
     assert rewrite(rules=ROWS)(original, context) is original
     assert reason in context.left_alone[0].reason
+
+
+GROUPED = {
+    "of four": conv((12, 4, 3, 3), (2, 16, 5, 7), group=4, pads=[1] * 4),
+    "of two": conv((8, 2, 1, 1), (1, 16, 5, 5), group=8),
+    "of two, 1-D": conv((16, 2, 3), (1, 8, 9), group=4, bias=False),
+}
+FIVES = {
+    "padded": conv((6, 1, 5, 5), (2, 6, 9, 7), group=6, pads=[2] * 4),
+    "in steps": conv((6, 1, 5, 5), (1, 6, 9, 12), group=6, pads=[2, 1, 2, 2], strides=[2, 2]),
+    "not padded": conv((6, 1, 5, 5), (1, 6, 5, 6), group=6, bias=False),
+    "padded on one side": conv((6, 1, 5, 5), (1, 6, 4, 4), group=6, pads=[0, 3, 4, 0]),
+    "valid": conv((6, 1, 5, 5), ("n", 6, 8, 8), group=6, auto_pad="VALID"),
+}
+IN_GROUPS = {
+    **{f"groups {k}": (m, "groups-in-eights") for k, m in GROUPED.items()},
+    **{f"5x5 {k}": (m, "depthwise-in-threes") for k, m in FIVES.items()},
+}
+
+
+@pytest.mark.parametrize("case", IN_GROUPS)
+def test_groups_take_the_sizes_that_engines_are_fast_at(runner: Runner, case: str) -> None:
+    original, rule = IN_GROUPS[case]
+    changed = rewrite(rules=[rule])(original)
+    assert changed is not original
+    runner.check(changed)
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+    for engine in ENGINES.values():
+        assert worst_error(expected, runner.opencv(changed, inputs, engine=engine)) < 10 * ROUNDING
+    assert rewrite(rules=[rule])(changed) is changed
+
+
+@given(
+    groups=st.integers(1, 12),
+    channels=st.sampled_from((1, 2, 3, 4, 8)),
+    outputs=st.integers(1, 3),
+    k=st.sampled_from((1, 3, 5)),
+    strides=st.tuples(st.integers(1, 3), st.integers(1, 2)),
+    pads=st.tuples(*(st.integers(0, 3) for _ in range(4))),
+    size=st.tuples(st.integers(5, 9), st.integers(5, 9)),
+)
+def test_any_convolution_in_groups_keeps_its_function(
+    runner: Runner, groups: int, channels: int, outputs: int, k: int, strides: tuple[int, int],
+    pads: tuple[int, ...], size: tuple[int, int],
+) -> None:  # fmt: skip
+    original = conv((groups * outputs, channels, k, k), (1, groups * channels, *size),
+                    group=groups, strides=strides, pads=pads)  # fmt: skip
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    changed = rewrite(rules=["groups-in-eights", "depthwise-in-threes"])(original)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+
+
+@pytest.mark.parametrize(
+    ("original", "rule", "reason"),
+    [
+        (conv((12, 4, 3, 3), (1, 12, 5, 5), group=3), "groups-in-eights", "3 groups"),
+        (conv((4, 1, 5, 5), (1, 4, 9, 9), group=4, dilations=[2, 2]),
+         "depthwise-in-threes", "dilated"),
+        (conv((4, 1, 5, 5), (1, 4, 9, 9), group=4, auto_pad="SAME_LOWER"),
+         "depthwise-in-threes", "automatic"),
+        (conv((4, 1, 5, 5), (1, 4, "h", 9), group=4), "depthwise-in-threes", "not known"),
+    ],
+)  # fmt: skip
+def test_groups_that_cannot_be_written_anew_are_named(
+    original: Model, rule: str, reason: str
+) -> None:
+    context = Context()
+    assert rewrite(rules=[rule])(original, context) is original
+    assert reason in context.left_alone[0].reason
+
+
+def test_a_weight_that_is_shared_stays_as_it_is_for_the_other_layer(runner: Runner) -> None:
+    original = model(
+        [
+            node("Conv", ["x", "w"], ["a"], name="first", group=4),
+            node("Conv", ["x", "w"], ["b"], name="second", group=4),
+            node("Add", ["a", "b"], ["y"], name="add"),
+        ],
+        {"w": normal(1, 16, 4, 1, 1)}, {"x": (1, 16, 5, 5)}, {"y": free((1,) * 4)},
+    )  # fmt: skip
+    changed = rewrite(rules=["groups-in-eights"], only=["first"])(original)
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING

@@ -43,7 +43,8 @@ OPENINGS = ("siblings-as-one",)
 AFTERWARDS = ("activation-apart",)
 # What writes a layer as another operator. None is the layer as it stands.
 FORMS = (
-    "rows-into-channels", "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
+    "rows-into-channels", "groups-in-eights", "depthwise-in-threes",
+    "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
     "activation-apart", "gemm-as-matmul", "matmul-as-gemm",
 )  # fmt: skip
 Assignment = Mapping[str, str]  # kind -> rule; kinds that are not there stay as they are

@@ -96,6 +96,8 @@ _ROWS = (
                     "channels-in-eights",
                     "pixels-in-eights",
                     "rows-into-channels",
+                    "groups-in-eights",
+                    "depthwise-in-threes",
                     "activation-apart",
                 ]
             },

@@ -28,6 +28,7 @@ from modelcheck.transforms.rules import (
     commuting,
     convolution,
     dense,
+    grouping,
     padding,
     pixels,
     pooling,
@@ -56,6 +57,8 @@ RULES: Mapping[str, Rule] = {
         widening.IN_EIGHTS,
         pixels.IN_EIGHTS,
         stacking.INTO_CHANNELS,
+        grouping.IN_EIGHTS,
+        grouping.IN_THREES,
         siblings.AS_ONE,
         activation.APART,
         convolution.POINTWISE,
@@ -70,7 +73,7 @@ Name = Literal[
     "explicit-pads", "explicit-shapes", "pad-before-pool", "constants-second",
     "affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
     "shuffle-into-weights", "channels-in-eights", "pixels-in-eights",
-    "rows-into-channels",
+    "rows-into-channels", "groups-in-eights", "depthwise-in-threes",
     "siblings-as-one", "activation-apart",
     "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
     "gemm-as-matmul", "matmul-as-gemm",
@@ -107,6 +110,8 @@ def rewrite(
     channels-in-eights  beside channels of zeros, to a multiple of 8
     pixels-in-eights    of convolutions that 5.0's new engine gets wrong in int8 otherwise
     rows-into-channels  rows of the kernels of a convolution of few channels
+    groups-in-eights    of 2 or 4 channels, so many as have 8 together, as one
+    depthwise-in-threes 5x5 as four of 3x3
     siblings-as-one     convolutions of one tensor, alike but for their weights
     activation-apart    a Reshape before the activation, so that it is not fused
     conv1x1-as-matmul   Y = W·X + b over H·W pixels: Reshape, MatMul, Add, Reshape

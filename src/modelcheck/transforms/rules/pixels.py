@@ -5,9 +5,10 @@ pixels-in-eights    A convolution that OpenCV 5.0's new engine gets wrong in int
                     many that height · width is a multiple of 8, the fewest that do; what is too
                     much is cut off:
                         conv(x)[..., y, x] = conv(padded x)[..., y, x]    for y < H, x < W
-                    since more zeros at the end change none of the pixels before them. Kernels of
-                    one pixel get a Pad, others more padding of their own. Activations and further
-                    1x1 convolutions behind it are computed on all pixels, and cut off once.
+                    since more zeros at the end change none of the pixels before them. A Pad says
+                    so, not the layer: classic is wrong for a depthwise 3x3 with more padding below
+                    than above. Activations and further 1x1 convolutions behind it are computed on
+                    all pixels, and cut off once.
                     In float32 it gains nothing: a Pad and a Slice more. It is there so that
                     `quantize` can take the layer. The ranges that `quantize` measures then know
                     the pixels that are cut off: f(b) of a layer f(W·x + b).
@@ -48,14 +49,7 @@ def _in_eights(site: Site) -> bool:
     grown = [i for i, (d, w) in enumerate(zip(size, wider, strict=True)) if d != w]
     strides = site.ints("strides", (1,) * len(size))
     more = [(w - d) * s for d, w, s in zip(size, wider, strides, strict=True)]
-    if set(weight.shape[2:]) == {1}:
-        edit.set_input(node, 0, _padded(site, more))
-    else:
-        n = len(size)
-        pads = site.ints("pads", (0,) * (2 * n))
-        pads = (*pads[:n], *(p + m for p, m in zip(pads[n:], more, strict=True)))
-        edit.set_attribute(node, ir.AttrInt64s("pads", pads))
-        edit.set_attribute(node, ir.AttrString("auto_pad", "NOTSET"))
+    edit.set_input(node, 0, _padded(site, more))
     last = _end_of_chain(site)
     axes = [2 + i for i in grown]
     edit.put_behind(last, site.cut(last, [0] * len(axes), [size[i] for i in grown], axes, "cut"))
