@@ -7,13 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from modelcheck.data import open_samples
 from modelcheck.model import Model, load
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference, ReferenceActivations, open_reference
 from modelcheck.reference.activations import Range
-from modelcheck.searching.integers import WAYS, RememberedRanges, quantizer, sets_to_try
+from modelcheck.searching.integers import (
+    WAYS,
+    RememberedRanges,
+    quantizer,
+    sets_to_try,
+    with_more_pixels,
+)
 from modelcheck.searching.sensitivity import Fewest, Sensitivity, weight_layers
 from modelcheck.transforms import Context, fold_batchnorm
 
@@ -144,3 +151,29 @@ def test_every_way_to_find_steps_is_a_step_that_the_search_can_take(net: Model, 
         activations = ReferenceActivations(reference, samples, workspace)
         made = step(net, Context(activations=RememberedRanges(activations)))
     assert sum(name.endswith(".int8") for name in made.weights) == 3
+
+
+def test_more_pixels_are_for_members_that_need_them() -> None:
+    names = frozenset(("first", "second"))
+    assert with_more_pixels(pointwise(8), names) == ()  # 64 and 16 pixels
+    net = pointwise(10)  # 80 and 20
+    (step,) = with_more_pixels(net, names)
+    assert [n.op_type for n in step(net).graph].count("Pad") == 1
+    assert with_more_pixels(net, frozenset(("first",))) == ()
+    assert with_more_pixels(net, frozenset()) == ()
+
+
+def pointwise(height: int) -> Model:
+    """Two 1x1 convolutions, before and behind a pooling."""
+    weight = numpy_helper.from_array(np.ones((8, 8, 1, 1), np.float32), "w")
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"], name="first"),
+        helper.make_node("Tanh", ["a"], ["b"]),
+        helper.make_node("MaxPool", ["b"], ["p"], kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Conv", ["p", "w"], ["y"], name="second"),
+    ]
+    dims = {"x": [1, 8, height, 8], "y": [1, 8, height // 2, 4]}
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, d) for n, d in dims.items())
+    graph = helper.make_graph(nodes, "g", [x], [y], [weight])
+    opset = helper.make_opsetid("", 17)
+    return Model.from_proto(helper.make_model(graph, opset_imports=[opset]), name="pointwise.onnx")

@@ -1,7 +1,8 @@
 """int8 where it pays and holds: which layers, found on the choosing samples.
 
 1. some sets of layers (all of them, only wide kernels, only 1x1) are written in int8 and raced
-2. from the fastest on, kind after kind of layer goes into the set or out of it
+2. from the fastest on, kind after kind of layer goes into the set or out of it; on the new engine,
+   layers that it gets wrong for their number of pixels are given more of them, if that is faster
 3. a set that is faster than the fastest exact form is held to the limits, with its steps found in
    one way after another; of one that misses them all the costliest layers stay in float
 """
@@ -19,7 +20,7 @@ from modelcheck.model import Model
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
 from modelcheck.reference.activations import Histogram, Range
-from modelcheck.searching.climbing import Climb
+from modelcheck.searching.climbing import Climb, pays
 from modelcheck.searching.making import Maker
 from modelcheck.searching.plan import Contender
 from modelcheck.searching.rewriting import NET_ROUNDS, NET_S, Rewriting, steps_of
@@ -27,6 +28,7 @@ from modelcheck.searching.sensitivity import Fewest, Sensitivity, weight_layers
 from modelcheck.searching.stopwatch import Arrays, Gain, Runner, Stopwatch, gains_over
 from modelcheck.targets import Engine
 from modelcheck.transforms import Activations, Transform, build
+from modelcheck.transforms.graph import is_standard, layer_name
 
 Members = frozenset[str]  # layers in int8, by name
 # Ways to find steps, by what they add to a set's name, in the order in which they are tried.
@@ -64,6 +66,7 @@ class Integers:
     workspace: Workspace
     contender: Callable[[str, Engine, tuple[Transform, ...]], Contender]
     found: list[Contender] = field(default_factory=list)
+    more_pixels: bool = False  # so that no layer of the set stays in float for theirs
 
     def __post_init__(self) -> None:
         self.layers = weight_layers(self.make.model)
@@ -83,6 +86,9 @@ class Integers:
             yield
         if climb.state != members:
             name = f"int8 in {units.plural(len(climb.state), 'layer')}"
+        if self._take_more_pixels(climb.state):
+            name = f"{name}, pixels in eights"
+            yield
         over = self._gains(None, [climb.state]).get(0)
         if over is None or over.ratio < _WORTH_INT8:
             return
@@ -96,6 +102,19 @@ class Integers:
         self.found.append(tried[way])
         if not tried[way].holds:
             yield from self._spare(name, climb.state, way)
+
+    def _take_more_pixels(self, members: Members) -> bool:
+        """Decide by a race whether layers are given more pixels, where that makes a difference."""
+        if self.exact.engine is not Engine.NEW or not with_more_pixels(self.make.model, members):
+            return False
+        plain = self._runner(members)
+        self.more_pixels = True
+        gain = gains_over(
+            self.watch, plain, [self._runner(members)], self.samples,
+            rounds=NET_ROUNDS, seconds=NET_S,
+        ).get(0)  # fmt: skip
+        self.more_pixels = gain is not None and pays(gain)
+        return self.more_pixels
 
     def _spare(self, name: str, members: Members, way: str) -> Iterator[None]:
         """Keep the fewest of the costliest layers in float with which the limits hold."""
@@ -130,7 +149,9 @@ class Integers:
         """The steps that write these layers in int8, and the others as the exact search has."""
         keep = [name for name in self.layers if name not in members]
         rest = {layer: form for layer, form in self.exact.forms().items() if layer in set(keep)}
-        return (quantizer(self.form, list(self.layers), keep, WAYS[way]), *steps_of(rest))
+        before = with_more_pixels(self.make.model, members) if self.more_pixels else ()
+        step = quantizer(self.form, list(self.layers), keep, WAYS[way])
+        return (*before, step, *steps_of(rest))
 
     def _gains(self, now: Members | None, rivals: Sequence[Members]) -> dict[int, Gain]:
         """Over a set, or over the fastest exact form."""
@@ -193,6 +214,17 @@ def quantizer(
     return build(
         "quantize", {"form": form, "exclude": [n for n in layers if n in set(keep)], **way}
     )
+
+
+def with_more_pixels(model: Model, members: Members) -> tuple[Transform, ...]:
+    """The step that gives convolutions more pixels for the new engine; none where it does not."""
+    named = [
+        name for n in model.graph if is_standard(n, "Conv") and (name := layer_name(n)) in members
+    ]
+    if not named:
+        return ()
+    step = build("rewrite", {"rules": ["pixels-in-eights"], "only": named})
+    return () if step(model) is model else (step,)
 
 
 def toggled(members: Members, groups: Sequence[Members]) -> Members:

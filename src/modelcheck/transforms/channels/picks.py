@@ -9,7 +9,7 @@ every second channel, a part, several tensors one after the other.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +77,7 @@ class Picks:
         self._static = static
         self._forms: dict[ir.Value, _Form] = {}
         self._owners: list[tuple[ir.Value, int]] = []
+        self._followed: set[ir.Node] = set()
 
     def add_source(self, value: ir.Value) -> None:
         """From here on its channels count as its own."""
@@ -117,7 +118,16 @@ class Picks:
         through = frozenset((node,)).union(*(form.through for form in forms))
         for value, (channels, elements) in zip(node.outputs, made, strict=True):
             self._forms[value] = _Form(sources, through, channels, elements)
+        self._followed.add(node)
+        self._forget(moved)
         return True
+
+    def _forget(self, values: Iterable[ir.Value]) -> None:
+        """Let go of the elements of what nothing moves on any more: they are many."""
+        for value in values:
+            form = self._forms[value]
+            if form.elements and all(use.node in self._followed for use in value.uses()):
+                self._forms[value] = _Form(form.sources, form.through, None)
 
     def _by_channels(
         self, node: ir.Node, forms: Sequence[_Form]
