@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import onnx_ir as ir
 from pydantic import Field
@@ -189,13 +189,14 @@ def _apply_rule(
 ) -> bool:
     """Whether it wrote any layer anew; what it could not goes to `left`, with the reason."""
     static, changed = Static(edit.graph, edit.opset), False
+    shared: dict[str, Any] = {}
     for node in [node for node in edit.graph if is_standard(node, *rule.operators)]:
         if node.graph is None or not wanted(layer_name(node)):  # None: a rule has removed it
             continue
         try:
             if edit.opset < rule.opset:
                 raise CannotChange(f"opset {edit.opset} is older than {rule.opset}")
-            changed = rule.apply(Site(edit, static, node, wanted)) or changed
+            changed = rule.apply(Site(edit, static, node, wanted, shared)) or changed
         except CannotChange as reason:
             left.append((layer_name(node), f"{rule.name}: {reason}"))
     return changed

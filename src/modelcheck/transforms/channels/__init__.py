@@ -5,8 +5,9 @@ whole tensors are followed, because what moves channels about is written anew, a
 may be added, which a sum over them or a softmax would notice.
 """
 
+from modelcheck.model.channels.rules import OLDEST_OPSET
 from modelcheck.transforms.channels.families import Families, Family
 from modelcheck.transforms.channels.layouts import Layout, write_layouts
 from modelcheck.transforms.channels.picks import Pick
 
-__all__ = ["Families", "Family", "Layout", "Pick", "write_layouts"]
+__all__ = ["OLDEST_OPSET", "Families", "Family", "Layout", "Pick", "write_layouts"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -20,13 +21,15 @@ _TO_THE_END = np.iinfo(np.int64).max
 class Site:
     """A node that a rule looks at, the graph it stands in, and what is known of the values.
 
-    `wanted` says of other layers, by name, whether they may be written anew with it.
+    `wanted` says of other layers, by name, whether they may be written anew with it. `shared` is
+    what the rule has found out about the graph at other nodes, while `static` holds.
     """
 
     edit: Edit
     static: Static
     node: ir.Node
     wanted: Callable[[str], bool] = lambda name: True
+    shared: dict[str, Any] = field(default_factory=dict)
 
     def dims(self, value: ir.Value | None, *, rank: int | None = None) -> tuple[int, ...]:
         """All dimensions but the first, the batch. Raises CannotChange where one is unknown."""

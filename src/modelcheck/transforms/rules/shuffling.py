@@ -22,9 +22,16 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from modelcheck.transforms.channels import Families, Family, Layout, Pick, write_layouts
+from modelcheck.transforms.channels import (
+    OLDEST_OPSET,
+    Families,
+    Family,
+    Layout,
+    Pick,
+    write_layouts,
+)
 from modelcheck.transforms.graph import CannotChange, is_standard, layer_name
-from modelcheck.transforms.rules.rule import SLICE_TAKES_INPUTS, Rule, Site
+from modelcheck.transforms.rules.rule import Rule, Site
 
 _STEPS = 4  # the input of Slice
 _MOST_RUNS = 4  # more of them than this in one tensor are gathered at once
@@ -44,27 +51,45 @@ class _Part:
         return [(int(run[0]), int(run[-1]) + 1) for run in np.split(self.places, breaks)]
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """What is to be done about all shuffles of a graph."""
+
+    families: Families
+    layouts: dict[Family, Layout]
+    parts: dict[Pick, list[_Part]]  # of which picks are put together anew
+
+    @classmethod
+    def of(cls, site: Site) -> _Plan:
+        families = Families(site.edit.graph, site.static)
+        for pick in families.picks:
+            moving = [layer_name(node) for node in pick.through if _may_shuffle(node)]
+            if not all(map(site.wanted, moving)):
+                family = _family(families, pick.value)
+                family.fix("another layer that moves its channels is excluded")
+        return cls(families, *_laid_out(families, families.settle()))
+
+
 def _into_weights(site: Site) -> bool:
     if not _may_shuffle(site.node):
         return False
-    families = Families(site.edit.graph, site.static)
-    mine = [pick for pick in families.picks if site.node in pick.through]
-    if not mine:
+    if "plan" not in site.shared:
+        site.shared["plan"] = _Plan.of(site)
+    plan: _Plan | None = site.shared["plan"]
+    if plan is None:  # carried out, at another node
         return False
-    for pick in families.picks:
-        if not all(site.wanted(layer_name(node)) for node in pick.through if _may_shuffle(node)):
-            _family(families, pick.value).fix("another layer that moves its channels is excluded")
-    layouts, parts = _laid_out(families, families.settle())
-    if not any(pick in parts for pick in mine):
-        reasons = [_family(families, pick.value).fixed for pick in mine if pick.rearranges]
+    mine = [pick for pick in plan.families.picks if site.node in pick.through]
+    if not any(pick in plan.parts for pick in mine):
+        reasons = [_family(plan.families, p.value).fixed for p in mine if p.rearranges]
         if any(reasons):
             raise CannotChange(next(reason for reason in reasons if reason))
         return False
+    site.shared["plan"] = None
     built: dict[ir.Value, ir.Value] = {}
-    for pick, pieces in parts.items():
+    for pick, pieces in plan.parts.items():
         built[pick.value] = _put_together(site, pick, pieces, built)
-    write_layouts(site.edit, layouts)
-    _remove_unused(site, parts)
+    write_layouts(site.edit, plan.layouts)
+    _remove_unused(site, plan.parts)
     return True
 
 
@@ -177,5 +202,5 @@ def _is_sorted(layout: Layout) -> bool:
 
 INTO_WEIGHTS = Rule(
     "shuffle-into-weights", frozenset(("Transpose", "Gather", "Slice")), _into_weights,
-    opset=SLICE_TAKES_INPUTS,
+    opset=OLDEST_OPSET,
 )  # fmt: skip

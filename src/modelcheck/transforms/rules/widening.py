@@ -17,7 +17,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from modelcheck.transforms.channels import Families, Family, Layout, Pick, write_layouts
+from modelcheck.transforms.channels import (
+    OLDEST_OPSET,
+    Families,
+    Family,
+    Layout,
+    Pick,
+    write_layouts,
+)
 from modelcheck.transforms.graph import CannotChange, constant, layer_name, slot_of
 from modelcheck.transforms.rules.rule import Rule, Site
 
@@ -31,19 +38,29 @@ def _in_eights(site: Site) -> bool:
         return False
     if int(tensor.shape.numpy()[slot.output_axis]) % _BLOCK == 0:
         return False
-    families = Families(site.edit.graph, site.static)
-    for family in families:
-        _fix_what_may_not_grow(site, families, family)
-    order = families.settle()
+    if "families" not in site.shared:
+        site.shared["families"] = _families(site)
+    families: Families | None = site.shared["families"]
+    if families is None:  # all of them were written, at another node
+        return False
     mine = families.of(node.outputs[0])
     assert mine is not None
     if mine.fixed:
         raise CannotChange(mine.fixed)
+    site.shared["families"] = None
     layouts: dict[Family, Layout] = {}
-    for family in order:
+    for family in families.settle():
         layouts[family] = _widened(families, family, layouts)
     write_layouts(site.edit, layouts)
     return True
+
+
+def _families(site: Site) -> Families:
+    families = Families(site.edit.graph, site.static)
+    for family in families:
+        _fix_what_may_not_grow(site, families, family)
+    families.settle()
+    return families
 
 
 def _fix_what_may_not_grow(site: Site, families: Families, family: Family) -> None:
@@ -79,4 +96,6 @@ def _beside_one_another(families: Families, pick: Pick, layouts: dict[Family, La
     return np.concatenate(laid)
 
 
-IN_EIGHTS = Rule("channels-in-eights", frozenset(("Conv", "ConvTranspose")), _in_eights)
+IN_EIGHTS = Rule(
+    "channels-in-eights", frozenset(("Conv", "ConvTranspose")), _in_eights, opset=OLDEST_OPSET
+)
