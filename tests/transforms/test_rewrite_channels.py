@@ -200,6 +200,21 @@ def test_a_shuffle_of_an_input_is_left_where_its_readers_cannot_help(runner: Run
     check(runner, original, changed)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_scattered_channels_of_what_cannot_move_are_gathered(runner: Runner, engine: str) -> None:
+    net = Net()
+    x = net.reshape(net.add("Transpose", net.reshape("x", 1, 6, 2, SIZE, SIZE),
+                            perm=[0, 2, 1, 3, 4]), 1, 12, SIZE, SIZE)  # fmt: skip
+    original = net.build(net.conv(net.cut(x, 6, 12), 6, 4), (1, 12, SIZE, SIZE))
+    changed = rewrite(rules=SHUFFLE)(original)
+    assert Counter(n.op_type for n in changed.graph) == {"Gather": 1, "Conv": 1, "Relu": 1}
+    check(runner, original, changed)
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.opencv(changed, inputs, engine=ENGINES[engine])) < 1e-5
+    assert rewrite(rules=SHUFFLE)(changed) is changed
+
+
 def test_scales_for_channels_and_slopes_follow(runner: Runner) -> None:
     net = Net()
     x = net.add("PRelu", net.conv("x", 3, 8, act=""), net.normal(8, 1, 1))

@@ -12,10 +12,11 @@ rows-into-channels      A convolution of few channels and a kernel of k rows as 
 OpenCV 5's new engine fills up the 3 channels of an image, or the one, to 8. First layers there, by
 themselves: 5x5 of super_resolution (one channel, 224x224) 24.9 for 9.6 ms, 9x9 of fns_candy 24.8
 for 10.3, 7x7 in steps of two of person_reid 1.92 for 1.23, 3x3 in steps of two of fastestdet 3.5
-for 2.8; whole nets: fastestdet and person_reid 1.08, winml_cifar 1.13, ultraface 1.03 to 1.04,
-yunet 1.02 to 1.03. Within a net it does not pay (xfeat, with a few layers of 4 channels, 0.96):
-what is cut there is taken out of its blocks. Classic is slower for 3x3 (0.7 of the layer's speed)
-and at times faster for larger ones (9x9 1.17, 5x5 at 28x28 1.6).
+for 2.8; whole nets: super_resolution 1.20, winml_cifar 1.13, fastestdet and person_reid 1.08,
+ultraface 1.03 to 1.04, yunet 1.02 to 1.03, prisma_seg and road_seg 1.0. Within a net it does not
+pay (xfeat, with a few layers of 4 channels, 0.96): what is cut there is taken out of its blocks.
+Classic is slower for 3x3 (0.7 of the layer's speed), and at times faster for larger kernels (9x9
+1.17, 5x5 at 28x28 1.6).
 """
 
 from __future__ import annotations
