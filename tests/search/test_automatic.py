@@ -13,6 +13,7 @@ from modelcheck.errors import Unsupported, UsageError
 from modelcheck.judge import Limits
 from modelcheck.judge.limits import parse_limit
 from modelcheck.model import Model, load
+from modelcheck.model.patterns import V4
 from modelcheck.recipe import (
     Automatic,
     TargetSettings,
@@ -22,6 +23,7 @@ from modelcheck.recipe import (
     parse_step,
 )
 from modelcheck.recipe.writing import step_text
+from modelcheck.searching import automatic
 from modelcheck.searching.automatic import Expanded, expand
 from modelcheck.searching.sensitivity import weight_layers
 from modelcheck.targets import Target
@@ -89,15 +91,19 @@ def test_a_layer_that_a_target_gets_wrong_stays_in_float(tmp_path: Path) -> None
     assert any("is not computed rightly on cpu new" in note for note in found.notes)
 
 
-def test_what_only_the_new_engine_gets_wrong_is_not_spared_elsewhere(tmp_path: Path) -> None:
+def test_what_only_the_new_engine_gets_wrong_is_spared_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On classic, too: a program that names no engine would get the new one."""
     model = pointwise()
     samples = random_samples(tmp_path, model)
-    (classic,) = expanded(model, ["quantize:form=auto"], samples, ["cpu:classic"]).steps
-    assert classic.options["spare"] is False
-    (new,) = expanded(model, ["quantize:form=auto"], samples, ["cpu:new"]).steps
-    assert new.options["spare"] is True
-    (asked,) = expanded(model, ["quantize:form=auto,spare=true"], samples, ["cpu:classic"]).steps
-    assert asked.options["spare"] is True
+    (step,) = expanded(model, ["quantize:form=auto"], samples, ["cpu:classic"]).steps
+    assert step.options["spare"] is True
+    monkeypatch.setattr(automatic, "column_of", lambda version, engine: V4)
+    (step,) = expanded(model, ["quantize:form=auto"], samples, ["cpu:classic"]).steps
+    assert step.options["spare"] is False
+    (step,) = expanded(model, ["quantize:form=auto,spare=true"], samples, ["cpu:classic"]).steps
+    assert step.options["spare"] is True
 
 
 def hurt(model: Model, layer: str) -> Model:

@@ -30,6 +30,7 @@ from modelcheck.searching.integers import RememberedRanges
 from modelcheck.searching.looking import compare, holds, limit_for, look, worst_db
 from modelcheck.searching.sensitivity import Fewest, Sensitivity, weight_layers
 from modelcheck.searching.stopwatch import NotRun, Runner, Stopwatch, Times
+from modelcheck.targets import Engine
 from modelcheck.transforms import Claim, Context, Transform, build
 from modelcheck.tune.rightness import Expected
 from modelcheck.verification import Progressed, StageStarted
@@ -123,6 +124,7 @@ class _Place:
     settings: TargetSettings
     watch: Stopwatch
     is_new: bool  # OpenCV 5's new engine
+    has_new: bool  # so that a program which names no engine gets it
 
     @property
     def name(self) -> str:
@@ -181,9 +183,10 @@ class _Bench:
                 return
             raise error.at(target.name) from None
         is_new = target.device.is_cpu and column_of(opencv.version, target.engine) == NEW
+        has_new = column_of(opencv.version, Engine.AUTO) == NEW
         seen = compare(self.expected, outputs, target, settings.limits)
         if seen is not None and holds(default_limit(Claim.EXACT.value), seen):
-            self.places = (*self.places, _Place(settings, watch, is_new))
+            self.places = (*self.places, _Place(settings, watch, is_new, has_new))
         else:
             self.notes.append(f"{target.name}: left out, the original does not run rightly there")
 
@@ -284,7 +287,7 @@ class _Quantizing:
 
     def _choose_form(self) -> Iterator[None]:
         places = self.bench.places
-        if "spare" not in self.asked.given and not any(place.is_new for place in places):
+        if "spare" not in self.asked.given and not any(place.has_new for place in places):
             self.options["spare"] = False  # what it spares are faults of the new engine
         trials: dict[str, _Trial] = {}
         preferred = FORMS if any(place.is_new for place in places) else FORMS[::-1]

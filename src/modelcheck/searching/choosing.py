@@ -16,6 +16,7 @@ from modelcheck import units
 from modelcheck.errors import ContainedFailure, NotEnoughEvidence, Unsupported
 from modelcheck.judge import EquivalenceEvidence
 from modelcheck.model import Model
+from modelcheck.model.patterns import NEW, column_of
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference, ReferenceActivations, open_reference
 from modelcheck.searching.integers import Integers, RememberedRanges
@@ -220,7 +221,7 @@ class Choosing:
         return Integers(
             exact, rival, before, Maker(self.made(before), self.context), self.watch,
             self.expected.arrays, self.expected.outputs, self.references, self.workspace,
-            self._contender,
+            self._contender, has_new=column_of(self.opencv.version, Engine.AUTO) == NEW,
         )  # fmt: skip
 
     def _shrink(self, exact: Mapping[Engine, Rewriting]) -> None:

@@ -65,6 +65,7 @@ class Integers:
     references: Sequence[Reference]
     workspace: Workspace
     contender: Callable[[str, Engine, tuple[Transform, ...]], Contender]
+    has_new: bool = True  # whether this OpenCV has the new engine
     found: list[Contender] = field(default_factory=list)
     more_pixels: bool = False  # so that no layer of the set stays in float for theirs
 
@@ -72,9 +73,11 @@ class Integers:
         self.layers = weight_layers(self.make.model)
         # What each engine runs fast, and rightly.
         self.form = "qdq" if self.exact.engine is Engine.NEW else "qoperator"
+        # What `spare` avoids are faults of the new engine, which a program gets that names none.
+        self.common: Mapping[str, object] = {} if self.has_new else {"spare": False}
 
     def run(self, until_s: float) -> Iterator[None]:
-        """Yields after every race and every look at outputs; no climb begins after `until_s`."""
+        """Yields after every race and every look at outputs; nothing new begins after `until_s`."""
         named = sets_to_try(self.layers)
         first = self._gains(None, list(named.values()))
         yield
@@ -96,7 +99,7 @@ class Integers:
         for way in WAYS:
             tried[way] = self._contender(name, climb.state, way)
             yield
-            if tried[way].holds:
+            if tried[way].holds or time.monotonic() > until_s:
                 break
         way = max(tried, key=lambda w: (tried[w].holds, tried[w].db))
         self.found.append(tried[way])
@@ -120,8 +123,8 @@ class Integers:
         """Keep the fewest of the costliest layers in float with which the limits hold."""
         layers = list(self.layers)
         study = Sensitivity(
-            self.make.model, lambda keep: quantizer(self.form, layers, keep), self.make.context,
-            self.references, self.samples, self.expected,
+            self.make.model, lambda keep: quantizer(self.form, layers, keep, self.common),
+            self.make.context, self.references, self.samples, self.expected,
         )  # fmt: skip
         noise: dict[str, float] = {}
         for layer, cost in study.order(sorted(members), self.workspace):
@@ -150,7 +153,7 @@ class Integers:
         keep = [name for name in self.layers if name not in members]
         rest = {layer: form for layer, form in self.exact.forms().items() if layer in set(keep)}
         before = with_more_pixels(self.make.model, members) if self.more_pixels else ()
-        step = quantizer(self.form, list(self.layers), keep, WAYS[way])
+        step = quantizer(self.form, list(self.layers), keep, {**self.common, **WAYS[way]})
         return (*before, step, *steps_of(rest))
 
     def _gains(self, now: Members | None, rivals: Sequence[Members]) -> dict[int, Gain]:

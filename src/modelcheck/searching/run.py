@@ -18,8 +18,9 @@ from modelcheck.judge import Outcome
 from modelcheck.process import Workspace
 from modelcheck.recipe import CheckKind, Judging, apply_steps
 from modelcheck.searching.choosing import RACE_ROUNDS, RACE_S, Choosing
+from modelcheck.searching.looking import holds, limit_for, look, worst_db
 from modelcheck.searching.plan import Contender, Event, Goal, Judged, Searched, SearchPlan
-from modelcheck.searching.stopwatch import NotRun, Runner, Times
+from modelcheck.searching.stopwatch import Runner, Times
 from modelcheck.targets import Engine
 from modelcheck.verification import Plan, Progressed, StageStarted, Verified, verify
 
@@ -75,7 +76,7 @@ class _Run:
         least, budget_s = _LEAST_SPEEDUP[plan.goal], plan.latency_budget_s
         found = [
             c for c in self.choosing.contenders
-            if c.holds and c.gain.ratio > least and c.steps and c.latency_s <= budget_s
+            if c.holds and c.gain.ratio > least and c.steps and not c.latency_s > budget_s
         ]  # fmt: skip
         if plan.goal is Goal.SMALLEST:
             smaller = [c for c in found if c.model_bytes < plan.model.nbytes]
@@ -123,23 +124,31 @@ class _Run:
         """What it does for a program that asks for no engine."""
         if len(self.choosing.engines) == 1:
             return
-        times = self.choosing.watch.race(
-            {
-                "original": Runner(self.plan.model, self.choosing.baseline),
-                "auto": Runner(best.made.model, Engine.AUTO),
-            },
-            self.choosing.expected.arrays, rounds=RACE_ROUNDS, seconds=RACE_S / 2, anew=True,
-        )  # fmt: skip
-        original, auto = times["original"], times["auto"]
-        if isinstance(auto, NotRun):
-            self.choosing.notes.append(
-                f"without an engine being named it does not run: {auto.reason}"
+        choosing, made = self.choosing, best.made.model
+        auto = Runner(made, Engine.AUTO)
+        target = replace(self.plan.settings.target, engine=Engine.AUTO)
+        limits = self.plan.settings.limits
+        seen = look(choosing.watch, auto, choosing.expected, target, limits)
+        named = f"load it with {best.contender.target.engine}"
+        if seen is None:
+            choosing.notes.append(f"without an engine being named it does not run: {named}")
+            return
+        if not holds(limit_for(limits, best.contender.claim), seen):
+            choosing.notes.append(
+                f"without an engine being named its outputs are wrong "
+                f"({units.decibels(worst_db(seen))}): {named}"
             )
-        elif isinstance(original, Times):
-            ratio = units.ratio(auto.gain_over(original).ratio)
-            self.choosing.notes.append(
+            return
+        times = choosing.watch.race(
+            {"original": Runner(self.plan.model, choosing.baseline), "auto": auto},
+            choosing.expected.arrays, rounds=RACE_ROUNDS, seconds=RACE_S / 2, anew=True,
+        )  # fmt: skip
+        original, found = times["original"], times["auto"]
+        if isinstance(original, Times) and isinstance(found, Times):
+            ratio = units.ratio(found.gain_over(original).ratio)
+            choosing.notes.append(
                 f"without an engine being named it runs {ratio} as fast as the original on its "
-                f"fastest engine: load it with {best.contender.target.engine}"
+                f"fastest engine: {named}"
             )
 
     def _result(self, judged: Sequence[Judged], best: Judged | None) -> Searched:
