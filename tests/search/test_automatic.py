@@ -23,7 +23,7 @@ from modelcheck.recipe import (
     parse_step,
 )
 from modelcheck.recipe.writing import step_text
-from modelcheck.searching import automatic
+from modelcheck.searching import places
 from modelcheck.searching.automatic import Expanded, expand
 from modelcheck.searching.sensitivity import weight_layers
 from modelcheck.targets import Target
@@ -99,7 +99,7 @@ def test_what_only_the_new_engine_gets_wrong_is_spared_where_there_is_one(
     samples = random_samples(tmp_path, model)
     (step,) = expanded(model, ["quantize:form=auto"], samples, ["cpu:classic"]).steps
     assert step.options["spare"] is True
-    monkeypatch.setattr(automatic, "column_of", lambda version, engine: V4)
+    monkeypatch.setattr(places, "column_of", lambda version, engine: V4)
     (step,) = expanded(model, ["quantize:form=auto"], samples, ["cpu:classic"]).steps
     assert step.options["spare"] is False
     (step,) = expanded(model, ["quantize:form=auto,spare=true"], samples, ["cpu:classic"]).steps

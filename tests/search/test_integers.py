@@ -16,11 +16,11 @@ from modelcheck.reference import Reference, ReferenceActivations, open_reference
 from modelcheck.reference.activations import Range
 from modelcheck.searching.integers import (
     WAYS,
-    RememberedRanges,
     quantizer,
     sets_to_try,
     with_more_pixels,
 )
+from modelcheck.searching.remembered import RememberedRanges
 from modelcheck.searching.sensitivity import Fewest, Sensitivity, weight_layers
 from modelcheck.transforms import Context, fold_batchnorm
 

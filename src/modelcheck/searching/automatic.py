@@ -10,37 +10,23 @@ of the same file. One file is for all targets; `search` makes the fastest for ea
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from modelcheck import gate, units
 from modelcheck.data import SplitSamples, ThreeSets, split_in_three
-from modelcheck.errors import ContainedFailure, Unsupported
-from modelcheck.judge import EquivalenceEvidence
-from modelcheck.judge.limits import default_limit
 from modelcheck.model import Model
-from modelcheck.model.patterns import NEW, column_of
-from modelcheck.model.saving import write_private
 from modelcheck.process import ChildLimits, Workspace
 from modelcheck.recipe import Automatic, Recipe, TargetSettings
-from modelcheck.reference import Reference, ReferenceActivations, open_reference
-from modelcheck.searching.integers import RememberedRanges
-from modelcheck.searching.looking import compare, holds, limit_for, look, worst_db
+from modelcheck.searching.places import Bench, Place, Trial
 from modelcheck.searching.sensitivity import Fewest, Sensitivity, weight_layers
-from modelcheck.searching.stopwatch import NotRun, Runner, Stopwatch, Times
-from modelcheck.targets import Engine
-from modelcheck.transforms import Claim, Context, Transform, build
-from modelcheck.tune.rightness import Expected
+from modelcheck.searching.stopwatch import NotRun, Runner, Times
+from modelcheck.transforms import Transform, build
 from modelcheck.verification import Progressed, StageStarted
 
 FORMS = ("qdq", "qoperator")
-# A target that is so much worse than onnxruntime with the same file computes something else; above
-# the second, both are as good as exact.
-_WRONG_BY_DB, _AS_GOOD_AS_EXACT_DB = 3.0, 50.0
 _RACE_ROUNDS, _RACE_S = 30, 6.0
-_KEY = "automatic"
 
 
 @dataclass(frozen=True)
@@ -67,7 +53,7 @@ def expand(
     """
     with Workspace() as workspace, ExitStack() as stack:
         yield StageStarted("running the reference", None)
-        bench = _Bench.open(model, samples, targets, workspace, stack, seed, child_limits)
+        bench = Bench.open(model, samples, targets, workspace, stack, seed, child_limits)
         made: list[Transform] = []
         for step in steps:
             explicit = step
@@ -117,146 +103,13 @@ def planned(
     return Planned(replace(recipe, steps=found.steps), gate.Inputs(original, parts), found.notes)
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A target, and the process that runs nets there."""
-
-    settings: TargetSettings
-    watch: Stopwatch
-    is_new: bool  # OpenCV 5's new engine
-    has_new: bool  # so that a program which names no engine gets it
-
-    @property
-    def name(self) -> str:
-        return self.settings.target.name
-
-
-@dataclass
-class _Bench:
-    """All that a choice is measured with."""
-
-    places: tuple[_Place, ...]
-    expected: Expected
-    reference: Reference
-    context: Context
-    workspace: Workspace
-    notes: list[str] = field(default_factory=list)
-
-    @classmethod
-    def open(
-        cls, model: Model, samples: ThreeSets, targets: Sequence[TargetSettings],
-        workspace: Workspace, stack: ExitStack, seed: int, limits: ChildLimits | None,
-    ) -> _Bench:  # fmt: skip
-        threads = os.cpu_count() or 1
-        reference = stack.enter_context(
-            open_reference(model, workspace, threads=threads, limits=limits)
-        )
-        chosen = samples.choosing
-        expected = Expected.of(model, list(chosen), reference, synthetic=chosen.synthetic)
-        context = Context(seed=seed)
-        if samples.calibration is not None:
-            own = stack.enter_context(Reference(threads=threads, limits=limits))
-            folder = stack.enter_context(Workspace())
-            activations = ReferenceActivations(own, samples.calibration, folder)
-            context = Context(seed=seed, activations=RememberedRanges(activations))
-        bench = cls((), expected, reference, context, workspace)
-        for settings in targets:
-            watch = stack.enter_context(Stopwatch(settings.target, workspace, limits, seed=seed))
-            bench._add(settings, watch, model)
-        if not bench.places:
-            raise Unsupported(
-                "no target runs the original rightly, so nothing can be chosen for any",
-                remedy="`modelcheck verify MODEL` says more. " + " ".join(bench.notes),
-            )
-        return bench
-
-    def _add(self, settings: TargetSettings, watch: Stopwatch, model: Model) -> None:
-        target = settings.target
-        try:
-            opencv = watch.opencv()
-            outputs = watch.outputs(Runner(model), self.expected.arrays)
-            if isinstance(outputs, NotRun):
-                raise Unsupported(outputs.reason)
-        except (Unsupported, ContainedFailure) as error:
-            if target.optional:
-                self.notes.append(f"{target.name}: left out, {error.what}")
-                return
-            raise error.at(target.name) from None
-        is_new = target.device.is_cpu and column_of(opencv.version, target.engine) == NEW
-        has_new = column_of(opencv.version, Engine.AUTO) == NEW
-        seen = compare(self.expected, outputs, target, settings.limits)
-        if seen is not None and holds(default_limit(Claim.EXACT.value), seen):
-            self.places = (*self.places, _Place(settings, watch, is_new, has_new))
-        else:
-            self.notes.append(f"{target.name}: left out, the original does not run rightly there")
-
-    def look(self, made: Model) -> _Trial:
-        """What a model gives on every target, and in onnxruntime."""
-        seen = {
-            place.name: look(
-                place.watch, Runner(made), self.expected, place.settings.target,
-                place.settings.limits,
-            )
-            for place in self.places
-        }  # fmt: skip
-        path = self.workspace.path / "automatic.onnx"
-        write_private(made, path)
-        self.reference.load(path, _KEY)
-        try:
-            outputs = [self.reference.run(arrays, key=_KEY) for arrays in self.expected.arrays]
-        finally:
-            self.reference.unload(_KEY)
-        first = self.places[0].settings
-        in_reference = compare(self.expected, outputs, first.target, first.limits)
-        db = float("nan") if in_reference is None else worst_db(in_reference)
-        held = all(
-            (found := seen[place.name]) is not None
-            and holds(limit_for(place.settings.limits, Claim.LOSSY), found)
-            for place in self.places
-        )
-        return _Trial(made, seen, db, held)
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """A model, as every target and onnxruntime compute it; `holds` the limits, everywhere."""
-
-    model: Model
-    seen: Mapping[str, EquivalenceEvidence | None]
-    reference_db: float
-    holds: bool
-
-    @property
-    def excess_db(self) -> float:
-        """By how much the worst target is worse than onnxruntime."""
-        return max((self.reference_db - _db(found) for found in self.seen.values()), default=0.0)
-
-    @property
-    def wrong(self) -> tuple[str, ...]:
-        """The targets that do not compute it rightly, with their figures."""
-        return tuple(
-            f"{name} ({_said(found)}; onnxruntime {units.decibels(self.reference_db)})"
-            for name, found in self.seen.items()
-            if found is None or _db(found) < min(self.reference_db, _AS_GOOD_AS_EXACT_DB)
-            - _WRONG_BY_DB
-        )  # fmt: skip
-
-
-def _db(found: EquivalenceEvidence | None) -> float:
-    return float("-inf") if found is None else worst_db(found)
-
-
-def _said(found: EquivalenceEvidence | None) -> str:
-    return "it does not run" if found is None else units.decibels(worst_db(found))
-
-
 @dataclass
 class _Quantizing:
     """The choice of one quantize step. Iterate `run`, then `step` says it."""
 
     asked: Automatic
     model: Model
-    bench: _Bench
+    bench: Bench
 
     def __post_init__(self) -> None:
         self.layers = list(weight_layers(self.model))
@@ -282,14 +135,14 @@ class _Quantizing:
         if "skip" in self.asked.open:
             yield from self._skip()
 
-    def _look(self, kept: Sequence[str], form: str | None = None) -> _Trial:
+    def _look(self, kept: Sequence[str], form: str | None = None) -> Trial:
         return self.bench.look(self.step(kept, form)(self.model, self.bench.context))
 
     def _choose_form(self) -> Iterator[None]:
         places = self.bench.places
         if "spare" not in self.asked.given and not any(place.has_new for place in places):
             self.options["spare"] = False  # what it spares are faults of the new engine
-        trials: dict[str, _Trial] = {}
+        trials: dict[str, Trial] = {}
         preferred = FORMS if any(place.is_new for place in places) else FORMS[::-1]
         for form in preferred:
             trials[form] = self._look((), form)
@@ -307,7 +160,7 @@ class _Quantizing:
         self.options["form"] = form
         yield from self._keep_wrong_ones(form)
 
-    def _faster(self, forms: Sequence[str], trials: Mapping[str, _Trial]) -> str:
+    def _faster(self, forms: Sequence[str], trials: Mapping[str, Trial]) -> str:
         """The one of two that is faster on the whole, or the first where timings do not tell."""
         total, variance = 0.0, 0.0
         for place in self.bench.places:
@@ -327,7 +180,7 @@ class _Quantizing:
             return forms[0]
         return forms[1] if total > 0 else forms[0]
 
-    def _gain_text(self, place: _Place, forms: Sequence[str], first: Times, other: Times) -> str:
+    def _gain_text(self, place: Place, forms: Sequence[str], first: Times, other: Times) -> str:
         return (
             f"{place.name}: {forms[0]} takes {units.duration(first.median_s)}, {forms[1]} "
             f"{units.duration(other.median_s)}"

@@ -19,10 +19,11 @@ from modelcheck.model import Model
 from modelcheck.model.patterns import NEW, column_of
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference, ReferenceActivations, open_reference
-from modelcheck.searching.integers import Integers, RememberedRanges
+from modelcheck.searching.integers import Integers
 from modelcheck.searching.looking import holds, limit_for, look, worst_agreement, worst_db
 from modelcheck.searching.making import Maker
 from modelcheck.searching.plan import Contender, Goal, SearchPlan
+from modelcheck.searching.remembered import RememberedRanges
 from modelcheck.searching.rewriting import OPENINGS, Rewriting
 from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine, Target
