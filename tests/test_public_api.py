@@ -81,3 +81,11 @@ def test_the_version_installed_is_the_one_in_pyproject() -> None:
 
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     assert metadata.version("modelcheck") == declared["project"]["version"]
+
+
+def test_steps_that_calibrate_are_as_simple_as_on_the_command_line() -> None:
+    model = modelcheck.load(ROOT / "fixtures" / "digits_mlp.onnx")
+    samples = modelcheck.open_samples(str(ROOT / "fixtures" / "digits_test.npz"), model.signature)
+    with modelcheck.calibrated(samples) as context:
+        made = modelcheck.chain(modelcheck.equalize(), modelcheck.quantize())(model, context)
+    assert any(name.endswith(".int8") for name in made.weights)

@@ -19,7 +19,7 @@ from modelcheck.model import Signature
 
 
 def open_samples(
-    path: Path | None,
+    path: Path | str | None,
     signature: Signature,
     *,
     preprocessing: Preprocessing | None = None,
@@ -42,6 +42,7 @@ def open_samples(
         return SyntheticSamples(
             signature, fixed, count=count or DEFAULT_COUNT, seed=seed, preprocessing=preprocessing
         )
+    path = Path(path)
     if not path.exists():
         raise _not_there(path)
     samples: Samples
