@@ -50,7 +50,7 @@ class Case:
         """A fresh context, with activations where the transform calibrates."""
         if not self.transform().calibrates:
             return Context(seed=self.seed)
-        batch = [sample(self.model.signature, seed) for seed in range(3)]
+        batch = [sample(self.model.signature, seed) for seed in range(4)]
         activations = self.runner.activations(batch)
         return Context(seed=self.seed, activations=activations)
 
