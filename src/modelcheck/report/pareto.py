@@ -20,6 +20,7 @@ from modelcheck.report.log_plot import (
 from modelcheck.searching import Contender, Searched
 
 _KIB = 1024  # so that the axis has round numbers
+_AS_GOOD_AS_EXACT_DB = 60.0
 _ORIGINAL, _HOLDS, _BEST = "#5f6368", "#1a73e8", "#188038"
 
 
@@ -34,8 +35,8 @@ def pareto_svg(result: Searched) -> str:
     parts = [
         *frame(
             f"{result.plan.model.name}: latency against size",
-            "First looks, in one race. Blue: nothing is both faster and smaller. Down and left is "
-            "better.",
+            "First looks, in one race. Blue: nothing is faster, smaller and nearer to the original "
+            "at once. Down and left is better.",
         ),
         *grid(x, y, ("latency of a forward (median)", "size"), (units.duration, _size)),
     ]
@@ -46,7 +47,8 @@ def pareto_svg(result: Searched) -> str:
         colour = _BEST if one is best else _HOLDS if _on_front(one, raced) else GREY
         parts.append(dot(*at, colour))
         if colour != GREY:
-            words = f"{one.name}, {one.target.engine}{' (best)' if one is best else ''}"
+            near = units.decibels(one.db) if one.agreement is None else units.percent(one.agreement)
+            words = f"{one.name}, {one.target.engine}, {near}{' (best)' if one is best else ''}"
             parts.append(label(words, *at, colour, rows))
     at = x(original_s), y(size)
     parts += [
@@ -57,11 +59,16 @@ def pareto_svg(result: Searched) -> str:
 
 
 def _on_front(one: Contender, others: list[Contender]) -> bool:
+    costs = _costs(one)
     return not any(
-        o.latency_s <= one.latency_s and o.model_bytes <= one.model_bytes
-        and (o.latency_s, o.model_bytes) != (one.latency_s, one.model_bytes)
+        _costs(o) != costs and all(a <= b for a, b in zip(_costs(o), costs, strict=True))
         for o in others
-    )  # fmt: skip
+    )
+
+
+def _costs(one: Contender) -> tuple[float, ...]:
+    """Latency, size and distance from the original, which float rounding adds nothing to."""
+    return one.latency_s, one.model_bytes, -min(one.db, _AS_GOOD_AS_EXACT_DB)
 
 
 def _size(kib: float) -> str:
