@@ -34,6 +34,50 @@ def _padded_convolution(begin: int, end: int) -> Make:
     return make
 
 
+def _depthwise(stride: int, *pads: int, rows: int = 0) -> Make:
+    """A 3x3 convolution of each channel by itself, behind a Pad by so many rows below or not."""
+
+    def make() -> Model:
+        g = Graph(1, 4, 8, 8)
+        y = "x"
+        if rows:
+            y = g.op("Pad", y, g.constant([0, 0, 0, 0, 0, 0, rows, 0], np.int64))
+        return g.model(g.conv(y, 4, 1, 3, 3, group=4, strides=[stride] * 2, pads=pads))
+
+    return make
+
+
+def _one_dimension(stride: int, *pads: int, before: bool = False) -> Make:
+    def make() -> Model:
+        g = Graph(1, 4, 12)
+        if before:
+            begin, end = pads
+            y = g.op("Pad", "x", g.constant([0, 0, begin, 0, 0, end], np.int64))
+            return g.model(g.conv(y, 4, 4, 3, strides=[stride]), rank=3)
+        return g.model(g.conv("x", 4, 4, 3, pads=pads, strides=[stride]), rank=3)
+
+    return make
+
+
+def _normalized_behind(activation: str, *, written_out: bool = False) -> Make:
+    """Conv, an activation, and a BatchNormalization or what it does; SiLU is x · Sigmoid(x)."""
+
+    def make() -> Model:
+        g = Graph(1, 4, 8, 8)
+        y = g.conv("x", 4, 4, 3, 3)
+        y = g.op("Mul", y, g.op("Sigmoid", y)) if activation == "SiLU" else g.op(activation, y)
+        scale, shift, mean = (g.normal(4) for _ in range(3))
+        variance = 0.5 + np.abs(g.normal(4))
+        if not written_out:
+            given = map(g.constant, (scale, shift, mean, variance))
+            return g.model(g.op("BatchNormalization", y, *given))
+        scale = scale / np.sqrt(variance + 1e-5)
+        factor, addend = (v.reshape(4, 1, 1) for v in (scale, shift - scale * mean))
+        return g.model(g.op("Add", g.op("Mul", y, g.constant(factor)), g.constant(addend)))
+
+    return make
+
+
 def _transposed(**attributes: object) -> Make:
     def make() -> Model:
         g = Graph(1, 4, 8, 8)
@@ -227,6 +271,17 @@ FLOAT_CASES: dict[str, Case] = {
     ),
     "pointwise-padded-at-one-end": Case(
         _window("Conv", 1, pads=[0, 0, 1, 1]), _padded_convolution(0, 1), _window("Conv", 1)
+    ),
+    "depthwise-padded-below": Case(
+        _depthwise(1, 1, 1, 2, 1), _depthwise(1, 1, 1, 1, 1, rows=1), _depthwise(2, 0, 1, 2, 1),
+        least=0.15,
+    ),
+    "one-dimension-padded-at-one-end": Case(
+        _one_dimension(1, 2, 0), _one_dimension(1, 2, 0, before=True), _one_dimension(2, 1, 0)
+    ),
+    "batchnorm-behind-activation": Case(
+        _normalized_behind("SiLU"), _normalized_behind("SiLU", written_out=True),
+        _normalized_behind("Selu"), least=0.2,
     ),
     "dilated-pool": Case(
         _window("MaxPool", 3, dilations=[2, 2]), None, _window("MaxPool", 3, dilations=[1, 1])

@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 from small_graphs import (
     FIXTURES,
+    NEW,
     SHARED_MODELS,
     constant,
     inputs_for,
@@ -292,3 +293,24 @@ def assert_same_function(runner, original: Model, changed: Model, limit: float) 
     inputs = inputs_for(original)
     expected = runner.onnxruntime(original, inputs)
     assert worst_error(expected, runner.onnxruntime(changed, inputs)) <= limit
+
+
+@pytest.mark.parametrize("folds", [False, True])
+def test_one_stays_where_opencv_5_would_fold_the_next_in_its_place(runner, folds: bool) -> None:
+    """It looks after a Relu, and takes a Sigmoid's BatchNormalization for the convolution's."""
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], name="conv"),
+        batchnorm("c", "n", "first "),
+        node("Relu" if folds else "Sigmoid", ["n"], ["a"], name="act"),
+        batchnorm("a", "y", "second "),
+    ]
+    weights = {"w": normal(1, 4, 4, 3, 3), **statistics(4, "first "), **statistics(4, "second ")}
+    original, context = (
+        model(nodes, weights, {"x": (1, 4, 8, 8)}, {"y": ("n", "c", "h", "w")}),
+        Context(),
+    )
+    changed = fold_batchnorm()(original, context)
+    assert [left.layer for left in context.left_alone] == ["first bn", "second bn"][folds:]
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.opencv(changed, inputs, engine=NEW)) < 1e-5

@@ -310,9 +310,11 @@ TRANSPOSED = {
     "dilated": transposed((4, 3, 3, 3), (2, 4, 5, 7), dilations=[2, 1], pads=[2, 1, 2, 1]),
     "groups": transposed((4, 3, 4, 4), (2, 4, 5, 7), strides=[2, 2], pads=[1] * 4, group=2),
     "depthwise": transposed((4, 1, 4, 4), (1, 4, 5, 7), strides=[2, 2], pads=[1] * 4, group=4),
+    "depthwise, two rows below": transposed((4, 1, 3, 3), (1, 4, 8, 8), pads=[1, 1, 0, 1], group=4),
     "free batch": transposed((4, 3, 4, 4), ("n", 4, 5, 7), strides=[2, 2], pads=[1] * 4),
     "free sizes": transposed((4, 3, 4, 4), (1, 4, "h", "w"), strides=[2, 2], pads=[1] * 4),
     "1-D": transposed((4, 3, 4), (2, 4, 5), strides=[2], pads=[1, 1]),
+    "1-D, padded at one end": transposed((4, 3, 3), (2, 4, 5), strides=[2], pads=[1, 1]),
     "a gate behind it": transposed((4, 3, 2, 2), (1, 4, 5, 7), strides=[2, 2], then="HardSwish"),
 }
 
@@ -364,6 +366,42 @@ def test_other_transposed_convolutions_are_left_alone(original: Model, reason: s
     assert rewrite(rules=["convtranspose-as-conv"])(original, context) is original
     assert [left.layer for left in context.left_alone] == ["deconv"]
     assert reason in context.left_alone[0].reason
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("auto_pad", ["SAME_UPPER", "SAME_LOWER"])
+def test_over_one_dimension_other_pads_at_the_end_are_a_pad(
+    runner: Runner, auto_pad: str, engine: str
+) -> None:
+    layer = node("Conv", ["x", "w"], ["y"], name="conv", auto_pad=auto_pad)
+    original = model([layer], {"w": normal(1, 4, 4, 2)}, {"x": (1, 4, 9)}, {"y": ("n", "c", "l")})
+    changed = rewrite(rules=["explicit-pads"])(original)
+    assert operators(changed) == ["Conv", "Pad"]
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    actual = runner.opencv(changed, inputs, engine=ENGINES[engine])
+    assert worst_error(expected, actual) < 10 * ROUNDING
+
+
+def test_pooling_over_one_dimension_keeps_its_automatic_padding() -> None:
+    layer = node("MaxPool", ["x"], ["y"], name="pool", kernel_shape=[2], auto_pad="SAME_UPPER")
+    original, context = model([layer], {}, {"x": (1, 4, 9)}, {"y": ("n", "c", "l")}), Context()
+    assert rewrite(rules=["explicit-pads"])(original, context) is original
+    assert "one dimension" in context.left_alone[0].reason
+
+
+def test_a_scale_stays_where_opencv_5_would_fold_a_batchnorm_in_its_place() -> None:
+    nodes = [
+        node("Conv", ["x", "w"], ["c"], name="conv"),
+        node("Mul", ["c", "s"], ["m"], name="mul"),
+        node("Sigmoid", ["m"], ["a"], name="act"),
+        node("BatchNormalization", ["a", *"gbnv"], ["y"], name="bn"),
+    ]
+    weights = {"w": normal(1, 4, 4, 3, 3), "s": normal(2, 4, 1, 1)}
+    weights |= {name: np.abs(normal(i, 4)) for i, name in enumerate("gbnv")}
+    original, context = model(nodes, weights, {"x": (1, 4, 8, 8)}, {"y": None}), Context()
+    assert rewrite(rules=["affine-into-conv"])(original, context) is original
+    assert "OpenCV 5" in context.left_alone[0].reason
 
 
 TRANSPOSITIONS = {

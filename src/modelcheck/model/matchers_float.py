@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
+from modelcheck.model.float_faults import fused_batchnorm, other_size, rows_beyond
 from modelcheck.model.matchers import Matcher, names, padded
 from modelcheck.model.scene import Scene
 from modelcheck.model.static import product
@@ -72,6 +73,45 @@ def pointwise_padded_at_one_end(scene: Scene) -> list[str]:
         if set(scene.kernel(node)) == {1} and any(end > begin for begin, end in ends):
             found.append(node)
     return names(found)
+
+
+def depthwise_padded_below(scene: Scene) -> list[str]:
+    """A depthwise Conv whose last windows lie below the image but for one row."""
+    found = []
+    for node in scene.nodes("Conv"):
+        weight = scene.static.dims(node.inputs[1])
+        groups, pads = node.attributes.get_int("group", 1), _pads(node)
+        if weight is None or len(weight) != 4 or groups == 1 or pads is None:
+            continue
+        if weight[:2] != (groups, 1) or None in weight:
+            continue
+        get, dims = node.attributes.get_ints, scene.static.dims(node.inputs[0])
+        height = dims[2] if dims is not None and len(dims) == 4 else None
+        strides, dilations = get("strides", ()) or (1, 1), get("dilations", ()) or (1, 1)
+        if rows_beyond(scene.kernel(node), strides, dilations, pads, height):
+            found.append(node)
+    return names(found)
+
+
+def one_dimension_padded_at_one_end(scene: Scene) -> list[str]:
+    """A Conv or pooling over one dimension whose pads differ, and with them the size."""
+    found = []
+    for node in scene.nodes("Conv", "MaxPool", "AveragePool"):
+        kernel, pads = scene.kernel(node), _pads(node)
+        if len(kernel) != 1 or pads is None:
+            continue
+        get, dims = node.attributes.get_ints, scene.static.dims(node.inputs[0])
+        (stride,), (dilation,) = get("strides", ()) or (1,), get("dilations", ()) or (1,)
+        size = dims[2] if dims is not None and len(dims) == 3 else None
+        span, up = dilation * (kernel[0] - 1) + 1, bool(node.attributes.get_int("ceil_mode", 0))
+        if other_size(span, stride, pads, size, up=up):
+            found.append(node)
+    return names(found)
+
+
+def batchnorm_behind_activation(scene: Scene) -> list[str]:
+    found = (fused_batchnorm(node, scene.is_constant) for node in scene.nodes("Conv"))
+    return names(node for node in found if node is not None)
 
 
 def transposed_size(scene: Scene) -> list[str]:
@@ -256,6 +296,13 @@ def cast_to_float16(scene: Scene) -> list[str]:
 
 def _auto_pad(node: ir.Node) -> str:
     return node.attributes.get_string("auto_pad", "NOTSET") or "NOTSET"
+
+
+def _pads(node: ir.Node) -> tuple[int, ...] | None:
+    """Pads that are given as numbers; None where there are none."""
+    return (
+        tuple(node.attributes.get_ints("pads", ())) or None if _auto_pad(node) == "NOTSET" else None
+    )
 
 
 def _paddings(scene: Scene, node: ir.Node) -> Iterator[tuple[int, int]]:

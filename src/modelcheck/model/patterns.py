@@ -188,6 +188,25 @@ PATTERNS = (
         f.pointwise_padded_at_one_end,
     ),
     Pattern(
+        "depthwise-padded-below", "a depthwise 3x3 convolution with at most one row of padding "
+        "above and two or more below, where the middle row of a window is padding too: memory that "
+        "is none of its own (error 0.3 to infinite)",
+        OLD, _WRONG, "Pad before it.",
+        f.depthwise_padded_below,
+    ),
+    Pattern(
+        "one-dimension-padded-at-one-end", "a convolution or pooling over one dimension with pads "
+        "that differ at the two ends: another size",
+        OLD, _WRONG, "Pad before it.", f.one_dimension_padded_at_one_end,
+    ),
+    Pattern(
+        "batchnorm-behind-activation", "BatchNormalization behind the Sigmoid, SiLU, Tanh, Elu, "
+        "HardSigmoid, HardSwish, Mish or GELU of a convolution: folded into the convolution, as "
+        "though it stood before the activation (error 0.3 to 0.7)",
+        (NEW,), _WRONG, "Write it as Mul and Add by channel.",
+        f.batchnorm_behind_activation,
+    ),
+    Pattern(
         "dilated-pool", "dilated pooling: the dilation is ignored",
         OLD, _WRONG, _NEW_ENGINE, f.with_dilations("MaxPool", "AveragePool"),
     ),

@@ -4,7 +4,9 @@ explicit-pads      auto_pad SAME_UPPER and SAME_LOWER as numbers, where the size
                        total = max(0, (ceil(in / s) - 1)·s + d·(k - 1) + 1 - in)
                    SAME_UPPER puts the odd pixel at the end, SAME_LOWER at the begin. OpenCV 4.14
                    and 5.0's classic engine put it at the end for both; 5.0's new one begins with
-                   (kernel - 1) / 2 pixels whatever the stride (docs/known-faults.md).
+                   (kernel - 1) / 2 pixels whatever the stride (docs/known-faults.md). Over one
+                   dimension other pads at the end than at the begin are a Pad before a Conv: the
+                   older engines get the size wrong.
 pad-before-pool    AveragePool with count_include_pad = Pad with zeros, then AveragePool without
                    padding: the mean over k·k elements, zeros included. OpenCV 4.14 and 5.0's
                    classic engine leave the zeros out of the count (error 0.54).
@@ -12,13 +14,15 @@ pad-before-pool    AveragePool with count_include_pad = Pad with zeros, then Ave
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
 from modelcheck.transforms.graph import CannotChange, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
-_PAD_TAKES_INPUTS = 11  # opset
+PAD_TAKES_INPUTS = 11  # opset
 
 
 def _explicit_pads(site: Site) -> bool:
@@ -39,13 +43,29 @@ def _explicit_pads(site: Site) -> bool:
         smaller, larger = total // 2, total - total // 2
         begins.append(smaller if auto == "SAME_UPPER" else larger)
         ends.append(larger if auto == "SAME_UPPER" else smaller)
+    if len(size) == 1 and begins != ends:
+        # Classic engines take the padding at the begin for that at the end too.
+        if node.op_type != "Conv" or site.edit.opset < PAD_TAKES_INPUTS:
+            raise CannotChange("over one dimension, engines need the same pads at both ends")
+        site.edit.set_input(node, 0, padded(site, [(begins[0], ends[0])]))
+        begins = ends = [0]
     site.edit.set_attribute(node, ir.AttrInt64s("pads", begins + ends))
     site.edit.set_attribute(node, ir.AttrString("auto_pad", "NOTSET"))
     return True
 
 
+def padded(site: Site, pads: Sequence[tuple[int, int]]) -> ir.Value:
+    """The node's input with so many zeros at the begin and the end of each spatial axis."""
+    x, stem = site.node.inputs[0], layer_name(site.node)
+    assert x is not None
+    begins, ends = zip(*pads, strict=True)
+    widths = np.array([0, 0, *begins, 0, 0, *ends], np.int64)
+    given = site.edit.initializer(f"{stem}.pads", widths)
+    return site.edit.node("Pad", [x, given], f"{stem}/pad", like=None)
+
+
 def _pad_before_pool(site: Site) -> bool:
-    node, edit, stem = site.node, site.edit, layer_name(site.node)
+    node, edit = site.node, site.edit
     pads = site.ints("pads", ())
     if not node.attributes.get_int("count_include_pad", 0):
         return False
@@ -56,11 +76,7 @@ def _pad_before_pool(site: Site) -> bool:
     if not any(pads):
         return False
     n = len(pads) // 2
-    widths = np.array([0, 0, *pads[:n], 0, 0, *pads[n:]], np.int64)
-    padded = edit.node(
-        "Pad", [node.inputs[0], edit.initializer(f"{stem}.pads", widths)], f"{stem}/pad", like=None
-    )
-    edit.set_input(node, 0, padded)
+    edit.set_input(node, 0, padded(site, list(zip(pads[:n], pads[n:], strict=True))))
     edit.set_attribute(node, ir.AttrInt64s("pads", [0] * len(pads)))
     edit.set_attribute(node, ir.AttrInt64("count_include_pad", 0))
     return True
@@ -68,5 +84,5 @@ def _pad_before_pool(site: Site) -> bool:
 
 EXPLICIT_PADS = Rule("explicit-pads", frozenset(("Conv", "MaxPool", "AveragePool")), _explicit_pads)
 PAD_BEFORE_POOL = Rule(
-    "pad-before-pool", frozenset(("AveragePool",)), _pad_before_pool, opset=_PAD_TAKES_INPUTS
+    "pad-before-pool", frozenset(("AveragePool",)), _pad_before_pool, opset=PAD_TAKES_INPUTS
 )
