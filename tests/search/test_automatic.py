@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from modelcheck.data import ThreeSets, open_samples, split_in_three
-from modelcheck.errors import Unsupported, UsageError
+from modelcheck.errors import NotEnoughEvidence, Unsupported, UsageError
 from modelcheck.judge import Limits
 from modelcheck.judge.limits import parse_limit
 from modelcheck.model import Model, load
@@ -231,3 +231,43 @@ def test_nothing_is_left_where_the_gate_says_no(tmp_path: Path) -> None:
     code = run(tmp_path, "-t", "quantize:form=auto", "--min-sqnr", "200", "--verify")
     assert code == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_layer_is_kept_by_its_name_even_where_that_is_a_glob() -> None:
+    model = load(FIXTURES / "digits_resnet.onnx")
+    edited = model.edit()
+    names = iter(["a[1]*?", "**", "a*", "[!x]", "*", "?", "b", "c", "d"])
+    for node in edited.graph:
+        if node.op_type in ("Conv", "Gemm"):
+            node.name = next(names)
+    odd = Model.freeze(edited, name=model.name)
+    found = expanded(odd, ["quantize:skip=auto"], digits(odd), ["cpu:new"], limit="min-sqnr=42")
+    kept = found.steps[0].options["exclude"]
+    assert isinstance(kept, tuple)
+    assert 0 < len(kept) < 9
+    assert not any("nothing is left" in note for note in found.notes)
+
+
+def test_a_form_that_can_write_nothing_is_no_choice() -> None:
+    """A model that is in int8 already."""
+    model = load(FIXTURES / "digits_mlp.onnx")
+    samples = digits(model)
+    first = expanded(model, ["quantize:form=auto"], samples, ["cpu:new"])
+    steps = ["quantize:form=auto,skip=auto"] * 2
+    found = expanded(model, steps, samples, ["cpu:new"])
+    assert found.steps[0].options["form"] == first.steps[0].options["form"]
+    said = [note for note in found.notes if "can write nothing" in note]
+    assert len(said) == 2
+    assert found.notes[-1] == said[-1]
+
+
+@pytest.mark.parametrize(("count", "enough"), [(3, False), (4, True)])
+def test_how_many_samples_it_takes_is_said_rightly(count: int, enough: bool) -> None:
+    model = load(FIXTURES / "digits_mlp.onnx")
+    samples = open_samples(FIXTURES / "digits_test.npz", model.signature, count=count)
+    if enough:
+        split_in_three(samples, None, calibrate=True)
+    else:
+        with pytest.raises(NotEnoughEvidence, match="3 samples cannot be split") as error:
+            split_in_three(samples, None, calibrate=True)
+        assert "at least 4" in str(error.value)

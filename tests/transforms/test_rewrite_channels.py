@@ -489,3 +489,55 @@ def test_an_excluded_convolution_keeps_all_that_it_is_summed_with() -> None:
     original = unfitting(10, between="sum", act="")
     convs = [str(n.name) for n in original.graph if n.op_type == "Conv"]
     assert rewrite(rules=EIGHTS, exclude=[convs[1]])(original) is original
+
+
+@pytest.mark.parametrize("last", ["shuffle-into-weights", "channels-in-eights"])
+@pytest.mark.parametrize("first", ["pad-before-pool", "activation-apart", "pixels-in-eights"])
+def test_rules_in_one_step_see_what_those_before_them_wrote(
+    runner: Runner, first: str, last: str
+) -> None:
+    net = Net()
+    y = net.conv("x", 4, 6, act="Sigmoid")
+    y = net.conv(y, 6, 6, k=5, act="", group=6)
+    y = net.add("AveragePool", y, kernel_shape=[3, 3], pads=[1] * 4, count_include_pad=1)
+    y = net.conv(net.cut(y, 0, 6, 2), 3, 4, act="")
+    original = net.build(y, (1, 4, 7, 7))
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    made = rewrite(rules=[first, last])(original, Context())  # type: ignore[arg-type]
+    assert worst_error(expected, runner.onnxruntime(made, inputs)) < ROUNDING
+    apart = rewrite(rules=[last])(rewrite(rules=[first])(original))  # type: ignore[arg-type]
+    assert Counter(n.op_type for n in made.graph) == Counter(n.op_type for n in apart.graph)
+
+
+@pytest.mark.parametrize("op_type", ["BatchNormalization", "InstanceNormalization"])
+def test_no_channel_of_zeros_is_divided_by_nothing(op_type: str) -> None:
+    net = Net()
+    parameters = [net.constant(np.ones(5), np.float32) for _ in range(2)]
+    if op_type == "BatchNormalization":
+        parameters += [net.constant(np.zeros(5), np.float32), net.constant(np.ones(5), np.float32)]
+    y = net.add(op_type, net.conv("x", 3, 5), *parameters, epsilon=0.0)
+    original = net.build(net.conv(y, 5, 8), (1, 3, SIZE, SIZE))
+    assert rewrite(rules=["channels-in-eights"])(original) is original
+
+
+def test_no_channel_of_zeros_meets_what_is_not_finite() -> None:
+    net = Net()
+    y = net.add("Mul", net.conv("x", 3, 5), net.constant(np.inf, np.float32))
+    original = net.build(net.conv(net.add("Tanh", y), 5, 8), (1, 3, SIZE, SIZE))
+    assert rewrite(rules=["channels-in-eights"])(original) is original
+    net = Net()
+    y = net.add("HardSigmoid", net.conv("x", 3, 5), alpha=float("inf"))
+    original = net.build(net.conv(y, 5, 8), (1, 3, SIZE, SIZE))
+    assert rewrite(rules=["channels-in-eights"])(original) is original
+
+
+def test_what_nobody_reads_reads_its_channels_all_the_same(runner: Runner) -> None:
+    net = Net()
+    y = net.conv("x", 3, 5)
+    net.reshape(y, 1, 5, SIZE * SIZE)  # dead
+    original = net.build(net.conv(y, 5, 8), (1, 3, SIZE, SIZE))
+    made = rewrite(rules=["channels-in-eights"])(original)
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(made, inputs)) < ROUNDING

@@ -151,13 +151,17 @@ def _prepared(
 
 def _recipe_beside(output: Path, asked: Recipe, given: Path | None, force: bool) -> Path | None:
     """Where explicit steps go, if any are to be found. Raises UsageError where that is taken."""
+    from modelcheck.errors import ModelcheckError
     from modelcheck.model.saving import check_output
     from modelcheck.recipe import is_automatic
 
     if not is_automatic(asked.steps):
         return None
     path = output.with_suffix(".recipe.toml")
-    check_output(path, [given] if given else [], force=force)
+    try:
+        check_output(path, [given] if given else [], force=force)
+    except ModelcheckError as error:
+        raise error.at("the recipe of what is found for 'auto' goes beside the output") from None
     return path
 
 

@@ -136,11 +136,14 @@ def split_in_three(
     left = first.judged
     room = min(left.count // MAX_PART, MAX_CHOOSING)
     if not room:
+        split_too = calibrate and calibration is None
+        sets = "calibrate with, to choose by and to judge by" if split_too else (
+            "choose by and to judge by"
+        )  # fmt: skip
         raise NotEnoughEvidence(
-            f"{plural(left.count, 'sample')} cannot be split into those to choose by and those to "
-            "judge by",
+            f"{plural(data.count, 'sample')} cannot be split into samples to {sets}",
             where=data.origin,
-            remedy=f"Give at least {2 * MAX_PART if calibrate else MAX_PART}.",
+            remedy=f"Give at least {MAX_PART + 1 if split_too else MAX_PART} different ones.",
         )
     digests = left.digests()
     chosen = set(sorted(range(left.count), key=lambda i: (digests[i], i))[:room])

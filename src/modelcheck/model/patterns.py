@@ -75,6 +75,7 @@ _UNROUNDED = "Leave its result unrounded, or the layer in float; `quantize` does
 _AS_MATMUL = "Write it as MatMul and Add before quantizing, as `quantize` does."
 _NEW_ENGINE = "Use the new engine of OpenCV 5."
 _PADS = "Write the padding out as pads: rewrite with rules=explicit-pads."
+_PAD_FIRST = "Pad before it: rewrite with rules=pad-before-conv."
 _WRONG, _FAILS, _SLOW = Severity
 
 PATTERNS = (
@@ -191,19 +192,19 @@ PATTERNS = (
         "depthwise-padded-below", "a depthwise 3x3 convolution with at most one row of padding "
         "above and two or more below, where the middle row of a window is padding too: memory that "
         "is none of its own (error 0.3 to infinite)",
-        OLD, _WRONG, "Pad before it.",
+        OLD, _WRONG, _PAD_FIRST,
         f.depthwise_padded_below,
     ),
     Pattern(
         "one-dimension-padded-at-one-end", "a convolution or pooling over one dimension with pads "
         "that differ at the two ends: another size",
-        OLD, _WRONG, "Pad before it.", f.one_dimension_padded_at_one_end,
+        OLD, _WRONG, f"{_PAD_FIRST} Pooling: pad before it.", f.one_dimension_padded_at_one_end,
     ),
     Pattern(
         "batchnorm-behind-activation", "BatchNormalization behind the Sigmoid, SiLU, Tanh, Elu, "
         "HardSigmoid, HardSwish, Mish or GELU of a convolution: folded into the convolution, as "
         "though it stood before the activation (error 0.3 to 0.7)",
-        (NEW,), _WRONG, "Write it as Mul and Add by channel.",
+        (NEW,), _WRONG, "Write it as Mul and Add: rewrite with rules=batchnorm-apart.",
         f.batchnorm_behind_activation,
     ),
     Pattern(

@@ -125,6 +125,9 @@ def _step(row: Row, options: Mapping[str, Any]) -> Transform:
     found = frozenset(key for key in row.automatic if options.get(key) == AUTO)
     known = {option.name for option in row.options}
     for key in row.automatic:
+        given = options.get(key)
+        if isinstance(given, str) and given != AUTO and given.lower() == AUTO:
+            raise UsageError(f"must be '{AUTO}' (got '{given}')", where=key)
         if key in options and key not in found and key not in known:
             raise UsageError(
                 f"is 'auto' or left out (got {printable(repr(options[key]), 80)})",

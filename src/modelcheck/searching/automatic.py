@@ -112,6 +112,7 @@ class _Quantizing:
     bench: Bench
 
     def __post_init__(self) -> None:
+        """`options` are what is found, but for the layers to keep: `kept`."""
         self.layers = list(weight_layers(self.model))
         self.options: dict[str, object] = dict(self.asked.given)
         self.kept: tuple[str, ...] = ()
@@ -145,18 +146,24 @@ class _Quantizing:
         trials: dict[str, Trial] = {}
         preferred = FORMS if any(place.is_new for place in places) else FORMS[::-1]
         for form in preferred:
-            trials[form] = self._look((), form)
+            trial = self._look((), form)
             yield
+            if trial.model is self.model:
+                self._say(f"form={form} can write nothing of it in int8")
+            else:
+                trials[form] = trial
+        if not trials:
+            return
         for form, trial in trials.items():
             if trial.wrong:
                 self._say(f"form={form} is not computed rightly on {', '.join(trial.wrong)}")
-        right = [form for form in preferred if not trials[form].wrong]
+        right = [form for form in trials if not trials[form].wrong]
         if right:
             self.options["form"] = self._faster(right, trials) if len(right) > 1 else right[0]
             everywhere = "on every target" if len(places) > 1 else f"on {places[0].name}"
             self._say(f"form={self.options['form']} is computed rightly {everywhere}")
             return
-        form = min(preferred, key=lambda f: (len(trials[f].wrong), trials[f].excess_db))
+        form = min(trials, key=lambda f: (len(trials[f].wrong), trials[f].excess_db))
         self.options["form"] = form
         yield from self._keep_wrong_ones(form)
 
@@ -199,6 +206,8 @@ class _Quantizing:
         self._keep(order[: fewest.found or len(order)], "which a target gets wrong in int8")
 
     def _skip(self) -> Iterator[None]:
+        if self.step()(self.model, self.bench.context) is self.model:
+            return
         if self._look(self.kept).holds:
             yield
             self._say("the limits hold with every layer in int8 that can be")

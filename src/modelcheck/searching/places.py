@@ -95,7 +95,7 @@ class Bench:
             if target.optional:
                 self.notes.append(f"{target.name}: left out, {error.what}")
                 return
-            raise error.at(target.name) from None
+            raise (error if error.where else error.at(target.name)) from None
         is_new = target.device.is_cpu and column_of(opencv.version, target.engine) == NEW
         has_new = column_of(opencv.version, Engine.AUTO) == NEW
         seen = compare(self.expected, outputs, target, settings.limits)

@@ -183,11 +183,16 @@ def layer_weights(
 
 
 def matching(patterns: Sequence[str], layers: Iterable[str]) -> frozenset[str]:
-    """The layers that a list of globs names. Raises UsageError for one that names none."""
+    """The layers that names and globs name. Raises UsageError for one that names none.
+
+    The name of a layer names that layer alone, whatever it would be as a glob.
+    """
     known = list(dict.fromkeys(layers))
     found: set[str] = set()
     for pattern in patterns:
-        named = {n for n in known if n == pattern or fnmatch.fnmatchcase(n, pattern)}
+        named = {n for n in known if n == pattern} or {
+            n for n in known if fnmatch.fnmatchcase(n, pattern)
+        }
         if not named:
             raise UsageError(
                 "names no layer of this model",

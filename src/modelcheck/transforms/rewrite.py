@@ -25,6 +25,7 @@ from modelcheck.transforms.options import checked
 from modelcheck.transforms.rules import (
     activation,
     affine,
+    batchnorm,
     commuting,
     convolution,
     dense,
@@ -48,6 +49,8 @@ RULES: Mapping[str, Rule] = {
         padding.EXPLICIT_PADS,
         shapes.EXPLICIT_SHAPES,
         padding.PAD_BEFORE_POOL,
+        padding.PAD_BEFORE_CONV,
+        batchnorm.APART,
         commuting.CONSTANTS_SECOND,
         affine.INTO_CONV,
         transposed.AS_CONV,
@@ -70,7 +73,8 @@ RULES: Mapping[str, Rule] = {
     )
 }
 Name = Literal[
-    "explicit-pads", "explicit-shapes", "pad-before-pool", "constants-second",
+    "explicit-pads", "explicit-shapes", "pad-before-pool", "pad-before-conv", "batchnorm-apart",
+    "constants-second",
     "affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
     "shuffle-into-weights", "channels-in-eights", "pixels-in-eights",
     "rows-into-channels", "groups-in-eights", "depthwise-in-threes",
@@ -85,7 +89,14 @@ def rewrite(
     *,
     rules: Annotated[
         tuple[Name, ...], Field(min_length=1, description="which rules, in this order")
-    ] = ("explicit-pads", "explicit-shapes", "pad-before-pool", "constants-second"),
+    ] = (
+        "explicit-pads",
+        "explicit-shapes",
+        "pad-before-pool",
+        "pad-before-conv",
+        "batchnorm-apart",
+        "constants-second",
+    ),  # fmt: skip
     only: Annotated[
         tuple[str, ...],
         Field(description="the layers to rewrite, by name or glob; none given: all"),
@@ -100,6 +111,8 @@ def rewrite(
     explicit-pads       auto_pad SAME_* as numbers
     explicit-shapes     a 0 in a Reshape behind a Reshape as the number
     pad-before-pool     AveragePool that counts its padding as Pad and AveragePool
+    pad-before-conv     padding that is read wrongly as a Pad: depthwise 3x3, one dimension
+    batchnorm-apart     BatchNormalization behind a convolution's activation as Mul and Add
     constants-second    x + a and x · a for a + x and a · x, a scalar constant
     What they run slowly, written so that they run it fast:
     affine-into-conv    what is multiplied or added channel by channel, into the weights beside it
@@ -155,7 +168,6 @@ def rewrite(
             found = [_apply_rule(rule, edit, wanted, left) for rule in chosen]
             if not any(found):
                 break
-            edit.graph.sort()  # shapes follow from those before
         for name, reason in left:
             context.leave(name, reason)
         _keep_shapes(edit, known)
@@ -199,4 +211,6 @@ def _apply_rule(
             changed = rule.apply(Site(edit, static, node, wanted, shared)) or changed
         except CannotChange as reason:
             left.append((layer_name(node), f"{rule.name}: {reason}"))
+    if changed:
+        edit.graph.sort()  # what was written stands at the end; rules read a graph from the front
     return changed

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
 from modelcheck.model.static import Static, ints
@@ -31,6 +32,7 @@ _POOLS = frozenset((
 _NORMS = frozenset(("BatchNormalization", "InstanceNormalization"))
 _SUMS = frozenset(("Add", "Max", "Min", "Mul", "PRelu", "Sub", "Sum"))
 _QUOTIENTS = frozenset(("Div", "Pow"))
+_EPSILON, _LEAST_EPSILON = 1e-5, 1e-12  # ONNX's default, and what no float32 division overflows by
 
 
 @dataclass(eq=False)
@@ -190,7 +192,7 @@ class Families:
     def _only_moves_on(self, value: ir.Value) -> bool:
         users = [use.node for use in value.uses()]
         inside = all(is_standard(n, *MOVEMENTS) and n.graph is self._graph for n in users)
-        return inside and not value.is_graph_output()
+        return bool(users) and inside and not value.is_graph_output()
 
     def _layer(self, node: ir.Node) -> bool:
         slot, x, y = slot_of(node), node.inputs[0], node.outputs[0]
@@ -227,6 +229,10 @@ class Families:
         family = self._join((x, y))
         if is_standard(node, *_NORMS):
             family.constants.extend((node, index, 0) for index in range(1, len(node.inputs)))
+            if not node.attributes.get_float("epsilon", _EPSILON) >= _LEAST_EPSILON:
+                family.sized = f"{node.op_type} '{layer_name(node)}' may divide a channel by zero"
+        if not all(map(_is_finite, (*node.attributes.values(), *node.inputs[1:]))):
+            family.sized = f"{node.op_type} '{layer_name(node)}' has parameters that are not finite"
         if is_standard(node, *_WILD):
             family.sized = f"{node.op_type} '{layer_name(node)}' may not be finite at zero"
         if is_standard(node, "Resize") and len(node.inputs) > 3 and node.inputs[3] is not None:
@@ -268,7 +274,8 @@ class Families:
         self._fix((v for v in moving if v not in alike), f"'{y.name}' has it for every channel")
         family = self._join((*alike, y))
         family.constants.extend(place for place in places if place)
-        if is_standard(node, *_QUOTIENTS):
+        finite = all(_is_finite(v) for _, v in given if constant(v) is not None)
+        if is_standard(node, *_QUOTIENTS) or not finite:
             family.sized = f"{node.op_type} '{layer_name(node)}' may not be finite at zero"
         return True
 
@@ -287,3 +294,19 @@ class Families:
         if axis < 0 or shape[axis] == 1:
             return ()
         return (node, index, axis) if shape[axis] == channels else None
+
+
+def _is_finite(given: ir.Attr | ir.Value | None) -> bool:
+    """Whether an attribute or a constant is; others are not looked at."""
+    if given is None:
+        return True
+    if isinstance(given, ir.Value):
+        tensor = constant(given)
+        return (
+            tensor is None
+            or tensor.dtype not in FLOATS
+            or bool(np.isfinite(tensor.numpy().astype(np.float64)).all())
+        )
+    if given.type in (ir.AttributeType.FLOAT, ir.AttributeType.FLOATS):
+        return bool(np.isfinite(np.asarray(given.value, np.float64)).all())
+    return True

@@ -10,6 +10,9 @@ explicit-pads      auto_pad SAME_UPPER and SAME_LOWER as numbers, where the size
 pad-before-pool    AveragePool with count_include_pad = Pad with zeros, then AveragePool without
                    padding: the mean over k·k elements, zeros included. OpenCV 4.14 and 5.0's
                    classic engine leave the zeros out of the count (error 0.54).
+pad-before-conv    the padding of a convolution that OpenCV 4.14 and 5.0's classic engine get wrong
+                   as a Pad before it: depthwise 3x3 ones with rows beyond the image, and over one
+                   dimension what differs at the two ends (model/float_faults.py).
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from modelcheck.model.float_faults import other_size, rows_beyond
 from modelcheck.transforms.graph import CannotChange, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
@@ -82,7 +86,33 @@ def _pad_before_pool(site: Site) -> bool:
     return True
 
 
+def _pad_before_conv(site: Site) -> bool:
+    node, pads = site.node, site.ints("pads", ())
+    auto = node.attributes.get_string("auto_pad", "NOTSET")
+    if auto != "NOTSET" or not any(pads):
+        return False
+    weight, n = site.weight(1), len(pads) // 2
+    known = site.static.dims(node.inputs[0])
+    size = (None,) * n if known is None or len(known) != n + 2 else known[2:]
+    kernel, ones = weight.shape[2:], (1,) * n
+    strides, dilations = site.ints("strides", ones), site.ints("dilations", ones)
+    groups = node.attributes.get_int("group", 1)
+    if n == 1:
+        wrong = other_size(dilations[0] * (kernel[0] - 1) + 1, strides[0], pads, size[0])
+    else:
+        depthwise = n == 2 and groups > 1 and weight.shape[:2] == (groups, 1)
+        wrong = depthwise and rows_beyond(kernel, strides, dilations, pads, size[0])
+    if not wrong:
+        return False
+    site.edit.set_input(node, 0, padded(site, list(zip(pads[:n], pads[n:], strict=True))))
+    site.edit.set_attribute(node, ir.AttrInt64s("pads", [0] * len(pads)))
+    return True
+
+
 EXPLICIT_PADS = Rule("explicit-pads", frozenset(("Conv", "MaxPool", "AveragePool")), _explicit_pads)
 PAD_BEFORE_POOL = Rule(
     "pad-before-pool", frozenset(("AveragePool",)), _pad_before_pool, opset=PAD_TAKES_INPUTS
+)
+PAD_BEFORE_CONV = Rule(
+    "pad-before-conv", frozenset(("Conv",)), _pad_before_conv, opset=PAD_TAKES_INPUTS
 )
