@@ -56,4 +56,6 @@ def _default(value: object) -> str:
         return "–"
     if isinstance(value, bool):
         return str(value).lower()
-    return "[]" if value == () else str(value)
+    if isinstance(value, tuple):  # as `-t` takes it: bare words
+        return f"[{', '.join(map(_default, value))}]"
+    return str(value)
