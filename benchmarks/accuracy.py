@@ -26,6 +26,8 @@ _STEPS = (
     "fp16:scope=model",
     "quantize:form=qdq",
     "quantize:form=qoperator",
+    "equalize + quantize:calibration=mse,correct_bias=true",
+    "equalize + quantize:calibration=mse,weight_range=mse,rounding=learned,correct_bias=true",
 )
 _ENGINES = ("new", "classic")
 
@@ -52,7 +54,7 @@ def _print_rows(model: ZooModel, folder: Path) -> None:
     )
     original = model.load()
     for text in _STEPS:
-        asked = replace(recipe, steps=(parse_step(text),))
+        asked = replace(recipe, steps=tuple(map(parse_step, text.split(" + "))))
         inputs = gate.open_inputs(original, asked)
         made = gate.make_candidate(original, inputs, asked)
         result = gate.judge(inputs, made.model, made.claim, asked)
