@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from modelcheck.model.matchers import padded
 from modelcheck.model.static import product
 
 GROUPED, TAIL, SMALL = "int8-grouped", "int8-tail", "int8-small-map"
@@ -40,14 +41,13 @@ def int8_conv(node: ir.Node, weight: Sequence[int], size: Sequence[int | None] |
     """The sizes of a Conv with a weight of this shape and a result of this (spatial) size."""
     groups = node.attributes.get_int("group", 1)
     out_channels, in_per_group, *kernel = weight
-    auto = node.attributes.get_string("auto_pad", "NOTSET")
     return Int8Conv(
         kernel=kernel,
         groups=groups,
         in_per_group=in_per_group,
-        out_per_group=out_channels // groups,
+        out_per_group=out_channels // max(groups, 1),
         strided=any(s != 1 for s in node.attributes.get_ints("strides", ())),
-        padded=auto.startswith("SAME") or any(node.attributes.get_ints("pads", ())),
+        padded=padded(node),
         pixels=None if size is None else product(size),
     )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
-from modelcheck.model.int8_faults import Int8Conv, conv_fault
+from modelcheck.model.int8_faults import conv_fault, int8_conv
 from modelcheck.model.matchers import Matcher, names, only_read_by, padded
 from modelcheck.model.scene import Scene
 from modelcheck.model.static import product
@@ -179,19 +181,9 @@ def _fault(scene: Scene, node: ir.Node) -> str | None:
     dims = scene.static.dims(node.inputs[3 if node.op_type == "QLinearConv" else 1])
     if dims is None or None in dims or len(dims) < 3:
         return None
-    out, in_per_group, *kernel = (d or 0 for d in dims)
-    groups = node.attributes.get_int("group", 1)
-    return conv_fault(
-        Int8Conv(
-            kernel=kernel,
-            groups=groups,
-            in_per_group=in_per_group,
-            out_per_group=out // max(groups, 1),
-            strided=any(s != 1 for s in node.attributes.get_ints("strides", ())),
-            padded=padded(node),
-            pixels=scene.pixels(node.outputs[0]) or 0,  # unknown is no reason to warn
-        )
-    )
+    conv = int8_conv(node, [d or 0 for d in dims], None)
+    # Pixels that are not known are no reason to warn.
+    return conv_fault(replace(conv, pixels=scene.pixels(node.outputs[0]) or 0))
 
 
 def _dequantizer(value: ir.Value | None) -> ir.Node | None:

@@ -16,7 +16,7 @@ from modelcheck.model.float32 import as_float32
 from modelcheck.model.saving import write_private
 from modelcheck.process import Workspace
 from modelcheck.reference.client import Reference
-from modelcheck.reference.probes import START, with_ranges, with_samples, with_values
+from modelcheck.reference.probes import SLICE_OPSET, START, with_ranges, with_samples, with_values
 
 Progress = Callable[[float], None]
 
@@ -144,7 +144,7 @@ class ReferenceActivations:
         sizes = self._extremes(model, names, 1, lambda fraction: None)
         strides = [_stride(size) for size in sizes.values()]
         self._load(with_samples(model, names, strides), watch="histograms")
-        seen = self._observe(len(self), progress, numbered=model.opset >= 10)
+        seen = self._observe(len(self), progress, numbered=model.opset >= SLICE_OPSET)
         return {
             name: _histogram(range_, seen, i)
             for i, (name, range_) in enumerate(_ranges(names, seen).items())

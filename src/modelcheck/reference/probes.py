@@ -10,7 +10,7 @@ from modelcheck.errors import InvalidInput
 from modelcheck.model import Model
 
 START = "modelcheck/start"
-_SLICE_OPSET = 10
+SLICE_OPSET = 10  # from here on `with_samples` takes START
 _END = 2**62
 
 
@@ -52,7 +52,7 @@ def with_samples(model: Model, names: Sequence[str], strides: Sequence[int]) -> 
     """
     probed = with_ranges(model, names).edit()
     graph = probed.graph
-    sliced = model.opset >= _SLICE_OPSET
+    sliced = model.opset >= SLICE_OPSET
     start = ir.Value(name=START, shape=ir.Shape([1]), type=ir.TensorType(ir.DataType.INT64))
     if sliced:
         graph.inputs.append(start)

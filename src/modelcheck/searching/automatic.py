@@ -206,9 +206,10 @@ class _Quantizing:
         self._keep(order[: fewest.found or len(order)], "which a target gets wrong in int8")
 
     def _skip(self) -> Iterator[None]:
-        if self.step()(self.model, self.bench.context) is self.model:
+        made = self.step()(self.model, self.bench.context)
+        if made is self.model:
             return
-        if self._look(self.kept).holds:
+        if self.bench.look(made).holds:
             yield
             self._say("the limits hold with every layer in int8 that can be")
             return
