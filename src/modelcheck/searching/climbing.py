@@ -1,68 +1,80 @@
-"""Climbing: change after change of a net, and what makes it provably faster stays.
+"""Climbing: nets with many changes race beside the best so far, and what is provably faster stays.
 
-Changes race side by side with the net as it is. All that pay are taken together if that is faster
-still, else the best of them. Until nothing pays any more, or the time is over.
+Which nets race is for the cost model to say, which learns from every race: the one that it expects
+to be the fastest, and others that may well be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
 
+import numpy as np
+
+from modelcheck.searching.cost_model import Assignment, CostModel
 from modelcheck.searching.stopwatch import Gain
 
-State = TypeVar("State")
-Change = TypeVar("Change")
-
-AT_A_TIME = 6  # changes that race beside the net as it is
+AT_A_TIME = 6  # nets that race beside the best so far
+_DRAWS = 30  # to find as many that differ
+_PATIENCE = 8  # races in a row in which nothing pays
 _WORTH_KEEPING = 1.003
 
 
 def pays(gain: Gain) -> bool:
     """Whether a race says so by two standard errors, and it is worth the change."""
-    return gain.surely_above > 1.0 and gain.ratio > _WORTH_KEEPING
+    return gain.above(errors=2.0) > 1.0 and gain.ratio > _WORTH_KEEPING
 
 
 @dataclass
-class Climb(Generic[State, Change]):
-    """A state, what changes make of it, and races of the states that come of them.
+class Climb:
+    """From the net as it is `chosen` on, to what no race finds a faster one for.
 
-    `gains` gives how much faster than the first state the others are, by their place among them;
-    those that do not run are left out.
+    `gains` races rivals with a net, and gives how much faster they are, by their place; those that
+    do not run are left out.
     """
 
-    state: State
-    changed: Callable[[State, Sequence[Change]], State]
-    gains: Callable[[State, Sequence[State]], Mapping[int, Gain]]
+    chosen: Assignment
+    costs: CostModel
+    gains: Callable[[Assignment, Sequence[Assignment]], Mapping[int, Gain]]
     late: Callable[[], bool]
+    _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
-    def run(self, changes: Callable[[State], Sequence[Change]]) -> Iterator[State]:
-        """Go on for as long as any change pays; yields after every race."""
-        taken = True
-        while taken:
-            taken = False
-            found = changes(self.state)
-            for i in range(0, len(found), AT_A_TIME):
-                if self.late():
-                    return
-                taken = self.take(found[i : i + AT_A_TIME]) or taken
-                yield self.state
+    def run(self) -> Iterator[Assignment]:
+        """Yields what is chosen after every race; ends where nothing pays, or the time is over."""
+        in_vain = 0
+        while in_vain < _PATIENCE and not self.late() and (rivals := self._rivals()):
+            in_vain = 0 if self.race(rivals) else in_vain + 1
+            yield self.chosen
 
-    def take(self, changes: Sequence[Change]) -> bool:
-        """Race changes, each by itself; whether any paid, and is in the state now."""
-        rivals = [self.changed(self.state, [change]) for change in changes]
-        gains = self.gains(self.state, rivals)
-        paying = sorted((i for i, g in gains.items() if pays(g)), key=lambda i: -gains[i].ratio)
+    def race(self, rivals: Sequence[Assignment]) -> bool:
+        """Race nets with the chosen one; whether one paid and, alone, was faster again.
+
+        Of six nets that are no faster one pays in every seventh race; of those, one in six again.
+        """
+        gains = self._learn(rivals)
+        paying = [i for i, gain in gains.items() if pays(gain)]
         if not paying:
             return False
-        best = rivals[paying[0]]
-        if len(paying) > 1:
-            together = self.changed(self.state, [changes[i] for i in paying])
-            again = self.gains(self.state, [best, together])
-            paying = [i for i, g in again.items() if pays(g)]
-            if not paying:
-                return False
-            best = [best, together][max(paying, key=lambda i: again[i].ratio)]
-        self.state = best
+        best = rivals[max(paying, key=lambda i: gains[i].ratio)]
+        again = self._learn([best]).get(0)
+        if again is None or again.above(errors=1.0) < 1.0:
+            return False
+        self.chosen = best
         return True
+
+    def _learn(self, rivals: Sequence[Assignment]) -> Mapping[int, Gain]:
+        gains = self.gains(self.chosen, rivals)
+        for i, rival in enumerate(rivals):
+            self.costs.observe(self.chosen, rival, gains.get(i))
+        return gains
+
+    def _rivals(self) -> list[Assignment]:
+        """The net that should be the fastest, and others; none where all is certain."""
+        found: list[Assignment] = []
+        for number in range(_DRAWS):
+            rival = self.costs.drawn(self._random) if number else self.costs.best()
+            if rival != self.chosen and rival not in found:
+                found.append(rival)
+            if len(found) == AT_A_TIME:
+                break
+        return found

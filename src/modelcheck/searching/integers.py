@@ -1,8 +1,9 @@
 """int8 where it pays and holds: which layers, found on the choosing samples.
 
 1. some sets of layers (all of them, only wide kernels, only 1x1) are written in int8 and raced
-2. from the fastest on, kind after kind of layer goes into the set or out of it; on the new engine,
-   layers that it gets wrong for their number of pixels are given more of them, if that is faster
+2. from the fastest on, kinds of layers go into the set or out of it, as a cost model proposes that
+   learns from the races; on the new engine, layers that it gets wrong for their number of pixels
+   are given more of them, if that is faster
 3. a set that is faster than the fastest exact form is held to the limits, with its steps found in
    one way after another; of one that misses them all the costliest layers stay in float
 """
@@ -12,12 +13,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from modelcheck import units
 from modelcheck.model import Model
 from modelcheck.process import Workspace
 from modelcheck.reference import Reference
 from modelcheck.searching.climbing import Climb, pays
+from modelcheck.searching.cost_model import Assignment, Choice, CostModel, Prior
 from modelcheck.searching.making import Maker
 from modelcheck.searching.plan import Contender
 from modelcheck.searching.rewriting import NET_ROUNDS, NET_S, Rewriting, steps_of
@@ -42,6 +45,9 @@ WAYS: Mapping[str, Mapping[str, object]] = {
 }
 _WORTH_INT8 = 1.02
 _HOPELESS = 0.7  # times as fast as the fastest exact form, before layers are looked at one by one
+_INT8 = "int8"  # the form of a kind of layers that is in the set
+# How much int8 may save or cost, as a part of a layer's time and in parts of the net's.
+_OFF, _OFF_AT_LEAST = 0.4, 0.002
 
 
 @dataclass
@@ -81,27 +87,49 @@ class Integers:
         if not first or max(gain.ratio for gain in first.values()) < _HOPELESS:
             return
         name, members = list(named.items())[max(first, key=lambda i: first[i].ratio)]
-        climb = Climb(members, toggled, self._gains, lambda: time.monotonic() > until_s)
-        for _ in climb.run(lambda now: self.exact.by_cost(self.layers)):
+        climb = self._climb(members, until_s)
+        for _ in climb.run():
             yield
-        if climb.state != members:
-            name = f"int8 in {units.plural(len(climb.state), 'layer')}"
-        if self._take_more_pixels(climb.state):
+        climbed = self._in_int8(climb.chosen)
+        if climbed != members:
+            name, members = f"int8 in {units.plural(len(climbed), 'layer')}", climbed
+        if self._take_more_pixels(members):
             name = f"{name}, pixels in eights"
             yield
-        over = self._gains(None, [climb.state]).get(0)
+        over = self._gains(None, [members]).get(0)
         if over is None or over.ratio < _WORTH_INT8:
             return
         tried: dict[str, Contender] = {}
         for way in WAYS:
-            tried[way] = self._contender(name, climb.state, way)
+            tried[way] = self._contender(name, members, way)
             yield
             if tried[way].holds or time.monotonic() > until_s:
                 break
         way = max(tried, key=lambda w: (tried[w].holds, tried[w].db))
         self.found.append(tried[way])
         if not tried[way].holds:
-            yield from self._spare(name, climb.state, way)
+            yield from self._spare(name, members, way)
+
+    def _climb(self, members: Members, until_s: float) -> Climb:
+        """Kinds of layers go into the set and out of it for as long as that makes it faster."""
+        priors: dict[Choice, Prior] = {
+            (part, _INT8): Prior(0.0, _OFF * share + _OFF_AT_LEAST)
+            for part, (_, share) in self._parts.items()
+        }
+        first = {part: _INT8 for part, (group, _) in self._parts.items() if group <= members}
+
+        def gains(now: Assignment, rivals: Sequence[Assignment]) -> dict[int, Gain]:
+            return self._gains(self._in_int8(now), [self._in_int8(rival) for rival in rivals])
+
+        return Climb(first, CostModel(priors), gains, lambda: time.monotonic() > until_s)
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[Members, float]]:
+        """Layers that cost the same, by one of them, with their part of the time."""
+        return {min(group): (group, share) for group, share in self.exact.by_cost(self.layers)}
+
+    def _in_int8(self, assignment: Assignment) -> Members:
+        return frozenset[str]().union(*(self._parts[part][0] for part in assignment))
 
     def _take_more_pixels(self, members: Members) -> bool:
         """Decide by a race whether layers are given more pixels, where that makes a difference."""
@@ -183,13 +211,6 @@ def with_more_pixels(model: Model, members: Members) -> tuple[Transform, ...]:
         return ()
     step = build("rewrite", {"rules": ["pixels-in-eights"], "only": named})
     return () if step(model) is model else (step,)
-
-
-def toggled(members: Members, groups: Sequence[Members]) -> Members:
-    """The set with groups of layers in it that were not, and without those that were."""
-    for group in groups:
-        members = members - group if group <= members else members | group
-    return members
 
 
 def sets_to_try(layers: Mapping[str, tuple[int, ...]]) -> dict[str, Members]:

@@ -5,8 +5,9 @@ keep tensors in layouts of their own), so only races of whole nets decide:
 
     1. rules that write a whole net anew, one after the other: what is faster stays
     2. every kind of layer, in every form that a rule gives it, in one race
-    3. the net with the forms that were faster there; then, kind by kind, the other choice, and what
-       makes the net provably faster stays. Until nothing does, or the time is over.
+    3. the net with the forms that were faster there; then nets with other forms of many kinds, as
+       a cost model proposes them that begins with what layers took by themselves and learns from
+       every race. What is provably faster stays, until nothing is, or the time is over.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Self
 
 from modelcheck.model import Model
 from modelcheck.searching.climbing import Climb, pays
+from modelcheck.searching.cost_model import Assignment, Choice, CostModel, Prior
 from modelcheck.searching.layers import Kind, kinds
 from modelcheck.searching.making import Maker
 from modelcheck.searching.stopwatch import (
@@ -47,12 +49,13 @@ FORMS = (
     "conv1x1-as-matmul", "conv-as-matmul", "conv1x1-as-gemm", "conv-as-gemm",
     "activation-apart", "gemm-as-matmul", "matmul-as-gemm",
 )  # fmt: skip
-Assignment = Mapping[str, str]  # kind -> rule; kinds that are not there stay as they are
-Change = tuple[str, str | None]
 
 _ALONE_ROUNDS, _ALONE_S = 15, 0.4
 NET_ROUNDS, NET_S = 15, 4.0
 _WORTH_A_TRY = 0.9  # what takes at most 1/0.9 of the time by itself may pay within the net
+# What is left, within a net, of what a form saves a layer by itself; how far off that may be, as a
+# part of it and in parts of the net's time.
+_LEFT, _OFF, _OFF_AT_LEAST = 0.7, 0.5, 0.002
 
 
 @dataclass(frozen=True)
@@ -102,8 +105,11 @@ class Rewriting:
 
     def improve(self) -> Iterator[str]:
         """Change kind after kind, for as long as any change makes the net faster."""
-        climb = Climb(self.chosen, _with, self._gains, self._late)
-        for chosen in climb.run(self._changes):
+        plain_s = self._plain_s()
+        if plain_s is None:
+            return
+        climb = Climb(self.chosen, CostModel(self._priors(plain_s)), self._gains, self._late)
+        for chosen in climb.run():
             self.chosen = chosen
             yield f"{len(self.chosen)} kinds of layers written anew"
 
@@ -126,14 +132,21 @@ class Rewriting:
             for layer in cost.kind.layers
         }
 
-    def by_cost(self, layers: Iterable[str]) -> list[frozenset[str]]:
-        """These layers in groups that cost the same, the dearest first; of unknown cost, alone."""
+    def by_cost(self, layers: Iterable[str]) -> list[tuple[frozenset[str], float]]:
+        """These layers in groups that cost the same, the dearest first, with their part of it all.
+
+        Those of unknown cost are groups by themselves, and cost nothing.
+        """
         wanted = set(layers)
-        dearest = sorted(self.costs, key=lambda c: -c.as_it_is.median_s * len(c.kind.layers))
-        groups = [frozenset(cost.kind.layers) & wanted for cost in dearest]
-        known = frozenset[str]().union(*groups)
-        return [group for group in groups if group] + [frozenset((n,)) for n in layers
-                                                       if n not in known]  # fmt: skip
+        taken_s = {c.kind.digest: c.as_it_is.median_s * len(c.kind.layers) for c in self.costs}
+        all_s = sum(taken_s.values())
+        found = [
+            (group, taken_s[c.kind.digest] / all_s) for c in self.costs
+            if (group := frozenset(c.kind.layers) & wanted)
+        ]  # fmt: skip
+        known = frozenset[str]().union(*(group for group, _ in found))
+        rest = [(frozenset((name,)), 0.0) for name in layers if name not in known]
+        return sorted(found, key=lambda one: -one[1]) + rest
 
     def net(self, assignment: Assignment | None = None) -> Model:
         """The model as the steps write it."""
@@ -183,18 +196,24 @@ class Rewriting:
             self.chosen = best if gain is not None and pays(gain) else self.chosen
             yield "the fastest form of every layer"
 
-    def _changes(self, chosen: Assignment) -> list[Change]:
-        """In the order of what they promise by themselves."""
-        promised: dict[Change, float] = {}
+    def _priors(self, plain_s: float) -> dict[Choice, Prior]:
+        """What each form that may pay is thought to do to a net that takes so long."""
+        found: dict[Choice, Prior] = {}
         for cost in self.costs:
-            digest, now = cost.kind.digest, chosen.get(cost.kind.digest)
-            here = 0.0 if now is None else cost.saved_s(now)
-            if now is not None:
-                promised[digest, None] = -here
             for form, times in cost.forms.items():
-                if form != now and times.median_s * _WORTH_A_TRY <= cost.as_it_is.median_s:
-                    promised[digest, form] = cost.saved_s(form) - here
-        return sorted(promised, key=lambda change: -promised[change])
+                saved = cost.saved_s(form) / plain_s
+                worth = times.median_s * _WORTH_A_TRY <= cost.as_it_is.median_s
+                if worth or self.chosen.get(cost.kind.digest) == form:
+                    off = _OFF * abs(saved) + _OFF_AT_LEAST
+                    found[cost.kind.digest, form] = Prior(-_LEFT * saved, off)
+        return found
+
+    def _plain_s(self) -> float | None:
+        """What the net takes with its layers as they are; None where it does not run."""
+        found = self.watch.race(
+            {"": Runner(self.net({}), self.engine)}, self.samples, rounds=NET_ROUNDS, seconds=NET_S
+        )[""]
+        return found.median_s if isinstance(found, Times) else None
 
     def _gains(self, chosen: Assignment, rivals: Sequence[Assignment]) -> dict[int, Gain]:
         """How much faster each net is than the chosen one, of those that run."""
@@ -215,11 +234,6 @@ def _best_form(cost: LayerCost) -> str | None:
     """The form that is faster by itself, if one is."""
     best = max(cost.forms, key=cost.saved_s)
     return best if pays(cost.forms[best].gain_over(cost.as_it_is)) else None
-
-
-def _with(chosen: Assignment, changes: Sequence[Change]) -> Assignment:
-    merged = {**chosen, **dict(changes)}
-    return {kind: form for kind, form in merged.items() if form is not None}
 
 
 def steps_of(forms: Mapping[str, str]) -> tuple[Transform, ...]:

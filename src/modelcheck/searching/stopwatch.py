@@ -54,10 +54,9 @@ class Gain:
     ratio: float
     error: float
 
-    @property
-    def surely_above(self) -> float:
-        """What it is more than, by two standard errors."""
-        return self.ratio - 2 * self.error
+    def above(self, errors: float) -> float:
+        """What it is more than, by so many standard errors."""
+        return self.ratio - errors * self.error
 
 
 @dataclass(frozen=True, slots=True)
