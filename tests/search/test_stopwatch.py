@@ -34,7 +34,12 @@ def net() -> Model:
 
 
 def crashing() -> Model:
-    """OpenCV 5.0's classic engine dies of a QLinearConv without a kernel_shape (fixtures)."""
+    """OpenCV 5.0's classic engine dies of a QLinearConv without a kernel_shape."""
+    return quantized()
+
+
+def quantized(**attributes: object) -> Model:
+    """A net of one QLinearConv."""
     scalar = {n: np.array(v, np.float32) for n, v in (("s", 0.1), ("t", 0.1), ("u", 0.1))}
     zero = {"z": np.array(0, np.int8)}
     weight = {"w": np.ones((2, 1, 3, 3), np.int8)}
@@ -42,7 +47,7 @@ def crashing() -> Model:
     graph = helper.make_graph(
         [
             node("QuantizeLinear", ["image", "s", "z"], ["q"]),
-            node("QLinearConv", ["q", "s", "z", "w", "t", "z", "u", "z"], ["p"]),
+            node("QLinearConv", ["q", "s", "z", "w", "t", "z", "u", "z"], ["p"], **attributes),
             node("DequantizeLinear", ["p", "u", "z"], ["y"]),
         ],
         "g",
@@ -76,6 +81,27 @@ def test_a_net_that_kills_or_is_refused_takes_nothing_from_the_others(
     assert isinstance(found["bad"], NotRun)
     assert isinstance(found["before"], Times)
     assert isinstance(found["after"], Times)
+
+
+def test_a_net_that_falls_back_to_the_cpu_gets_no_time_and_blames_no_other(
+    net: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenCV runs int8 nets on the CPU only."""
+    if not any(Path("/etc/OpenCL/vendors").glob("pocl*.icd")):
+        pytest.skip("there is no PoCL (Debian: pocl-opencl-icd)")
+    monkeypatch.setenv("OPENCV_OPENCL_DEVICE", ":CPU:")
+    monkeypatch.setenv("OPENCV_DNN_OPENCL_ALLOW_ALL_DEVICES", "1")
+    with Workspace() as workspace, Stopwatch(Target.parse("opencl"), workspace, None) as watch:
+        engine = Engine.CLASSIC if "classic" in watch.opencv().engines else Engine.AUTO
+        float_net, int8_net = Runner(net, engine), Runner(quantized(kernel_shape=[3, 3]), engine)
+        runners = {"before": float_net, "int8": int8_net, "after": float_net}
+        found = watch.race(runners, [SAMPLE], rounds=5, seconds=60)
+        assert isinstance(found["int8"], NotRun)
+        assert "fell back to the CPU" in found["int8"].reason
+        assert isinstance(found["before"], Times)
+        assert isinstance(found["after"], Times)
+        assert isinstance(watch.outputs(int8_net, [SAMPLE]), NotRun)
+        assert not isinstance(watch.outputs(float_net, [SAMPLE]), NotRun)
 
 
 def test_outputs_are_the_models(watch: Stopwatch, net: Model) -> None:

@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from modelcheck import calibrated
 from modelcheck.data import open_samples
 from modelcheck.errors import Unsupported
 from modelcheck.judge import Limits, Outcome
 from modelcheck.model import load
+from modelcheck.process import Workspace
 from modelcheck.recipe import CheckKind, Judging, TargetSettings
+from modelcheck.searching.stopwatch import NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Placement, Target, TargetSession, nvidia
 from modelcheck.transforms import quantize
 from modelcheck.verification import Plan, Verification, Verified, verify
@@ -103,3 +106,23 @@ class TestOnAGPU:
         *_, last = verify(Plan(net, small, samples, (TargetSettings(target(device)),)))
         assert isinstance(last, Verified)
         assert last.result.outcome is not Outcome.PASS
+
+
+@needs_gpu
+def test_a_race_goes_on_after_an_int8_net_that_leaves_cuda() -> None:
+    """OpenCV's log says so for the whole process, and whatever is loaded next would be blamed."""
+    net = load(FIXTURES / "digits_resnet.onnx")
+    samples = open_samples(FIXTURES / "digits_calibration.npz", net.signature, count=16)
+    with calibrated(samples) as context:
+        int8 = quantize(form="qoperator")(net, context)
+    image = {"image": np.zeros((2, 1, 8, 8), np.float32)}
+    with Workspace() as workspace, Stopwatch(target("cuda"), workspace, None) as watch:
+        runners = {"before": Runner(net), "int8": Runner(int8), "after": Runner(net)}
+        found = watch.race(runners, [image], rounds=5, seconds=60)
+        assert found["int8"] == NotRun(
+            "fell back to the CPU: OpenCV runs quantized nets on the CPU only"
+        )
+        assert isinstance(found["before"], Times)
+        assert isinstance(found["after"], Times)
+        assert isinstance(watch.outputs(Runner(int8), [image]), NotRun)
+        assert not isinstance(watch.outputs(Runner(net), [image]), NotRun)

@@ -16,7 +16,7 @@ from modelcheck.errors import ContainedFailure, Unsupported
 from modelcheck.model import Model
 from modelcheck.model.saving import write_private
 from modelcheck.process import ChildLimits, Closing, Workspace
-from modelcheck.targets import Engine, OpenCV, Target, TargetSession
+from modelcheck.targets import Engine, FellBack, OpenCV, Target, TargetSession
 from modelcheck.verification.memory import Memory, key_of
 
 Arrays = Mapping[str, np.ndarray]
@@ -132,13 +132,12 @@ class Stopwatch(Closing):
             try:
                 self._load(key, net, samples[0])
                 nets[key] = net
-            except Unsupported as error:
+            except (Unsupported, ContainedFailure) as error:
                 refused[key] = NotRun(error.what)
-            except ContainedFailure as error:
-                refused[key] = NotRun(error.what)
-                self.close()
-                for other, known in nets.items():
-                    self._load(other, known, samples[0])
+                if self._is_lost(error):
+                    self.close()
+                    for other, known in nets.items():
+                        self._load(other, known, samples[0])
         try:
             found = self._run(list(nets), samples, rounds, seconds) if nets else {}
         except ContainedFailure as error:
@@ -156,10 +155,9 @@ class Stopwatch(Closing):
             assert self._session is not None
             found = [self._session.forward(arrays, key=_OUTPUTS) for arrays in samples]
             self._session.unload(_OUTPUTS)
-        except Unsupported as error:
-            return NotRun(error.what)
-        except ContainedFailure as error:
-            self.close()
+        except (Unsupported, ContainedFailure) as error:
+            if self._is_lost(error):
+                self.close()
             return NotRun(error.what)
         return list(found)
 
@@ -171,6 +169,15 @@ class Stopwatch(Closing):
         if self._session is not None:
             self._session.close()
             self._session = None
+
+    @staticmethod
+    def _is_lost(error: Exception) -> bool:
+        """Whether the process is of no more use.
+
+        It is where it died, and where a net fell back to another device: OpenCV's log, which says
+        so, is the process's, and what is loaded next would be taken to have fallen back, too.
+        """
+        return isinstance(error, ContainedFailure | FellBack)
 
     def _key(self, runners: Mapping[str, Runner], samples: Sequence[Arrays], rounds: int) -> str:
         content = hashlib.sha256()
