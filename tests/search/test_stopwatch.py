@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from modelcheck.model import Model, load
 from modelcheck.process import Workspace
-from modelcheck.searching.stopwatch import NotRun, Runner, Stopwatch, Times
+from modelcheck.searching.plan import Contender
+from modelcheck.searching.stopwatch import Gain, NotRun, Runner, Stopwatch, Times
 from modelcheck.targets import Engine, Target
+from modelcheck.transforms import build
 from modelcheck.verification.memory import Memory
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
@@ -131,3 +134,21 @@ def test_a_race_is_recalled_by_content_and_run_anew_where_asked(tmp_path: Path, 
         for note in tmp_path.glob("*.note"):
             note.write_text('{"at": "damaged"}')
         assert isinstance(watch.race(runners, [SAMPLE], rounds=5, seconds=60)["a"], Times)
+
+
+def test_what_a_race_is_asked_and_what_it_answers_are_values_that_travel(
+    watch: Stopwatch, net: Model
+) -> None:
+    """So that another machine can hold the stopwatch."""
+    runners, samples = pickle.loads(pickle.dumps(({"a": Runner(net, Engine.NEW)}, [SAMPLE])))
+    assert runners == {"a": Runner(net, Engine.NEW)}
+    found = watch.race(runners, samples, rounds=5, seconds=60)
+    assert pickle.loads(pickle.dumps(found)) == found
+    contender = Contender(
+        "exact rewrites", Target.parse("cpu:new"),
+        (build("rewrite", {"rules": ["conv1x1-as-matmul"]}),), Gain(1.1, 0.01), 0.002, 1000, 90.0,
+        None, holds=True,
+    )  # fmt: skip
+    there = pickle.loads(pickle.dumps(contender))
+    assert there.steps[0].options == contender.steps[0].options
+    assert there.target == contender.target

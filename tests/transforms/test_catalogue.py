@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 from small_graphs import FIXTURES
 
@@ -78,3 +80,18 @@ def test_a_chain_claims_what_its_weakest_part_claims() -> None:
     assert chain().claim == chain(exact, exact).claim == Claim.EXACT
     assert chain(precision, exact).claim == Claim.PRECISION
     assert chain(exact, lossy, precision).claim == Claim.LOSSY
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [(n, o) for n in CATALOGUE for o in CATALOGUE[n].examples]
+)
+def test_every_step_can_be_sent_to_another_process(name: str, options: dict[str, object]) -> None:
+    step = build(name, options)
+    there = pickle.loads(pickle.dumps(step))
+    assert (there.name, there.claim, there.calibrates) == (step.name, step.claim, step.calibrates)
+    assert dict(there.options) == dict(step.options)
+
+
+def test_a_step_that_nobody_could_make_again_is_not_sent() -> None:
+    with pytest.raises(TypeError, match="not of the catalogue"):
+        pickle.dumps(Transform("mine", Claim.EXACT, lambda model, context: model))

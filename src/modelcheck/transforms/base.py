@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -104,6 +104,7 @@ class Transform:
 
     transform(model, context) returns a new Model, or the very same one when nothing is to be
     done; it never changes its input. `options` are the factory's keywords with their values.
+    Those of the catalogue can be pickled, as what makes them again.
     """
 
     name: str
@@ -114,6 +115,15 @@ class Transform:
 
     def __call__(self, model: Model, context: Context | None = None) -> Model:
         return self.apply(model, context or Context())
+
+    def __reduce__(
+        self,
+    ) -> tuple[Callable[[str, Mapping[str, object]], Transform], tuple[Any, ...]]:
+        from modelcheck.transforms.catalogue import CATALOGUE, build
+
+        if self.name not in CATALOGUE:
+            raise TypeError(f"'{self.name}' is not of the catalogue, and cannot be pickled")
+        return build, (self.name, dict(self.options))
 
 
 def identity() -> Transform:
