@@ -117,6 +117,29 @@ def test_cv2_computes_the_product_rightly(runner: Runner, case: str, engine: str
     assert worst_error(expected, actual) < 10 * ROUNDING
 
 
+def test_the_bias_of_a_wide_kernel_is_a_channel_of_ones_that_no_layer_shares() -> None:
+    """OpenCV's classic engine cannot load a constant that two Concats read."""
+    two = model(
+        [
+            node("Conv", ["x", "w", "b"], ["a"], name="first", pads=[1] * 4),
+            node("Conv", ["a", "w", "b"], ["y"], name="second", pads=[1] * 4),
+        ],
+        {"w": normal(1, 2, 2, 3, 3), "b": normal(2, 2)}, {"x": (1, 2, 5, 5)},
+        {"y": free((1, 2, 5, 5))},
+    )  # fmt: skip
+    changed = rewrite(rules=["conv-as-matmul"])(two)
+    assert "Add" not in operators(changed)
+    stacked = [str(n.inputs[-1].name) for n in changed.graph if n.op_type == "Concat"]
+    assert stacked == ["first.ones", "second.ones"]
+
+
+@pytest.mark.parametrize("case", ["free batch", "1x1 with strides"])
+def test_a_bias_is_added_where_the_batch_is_free_or_there_is_one_tap(case: str) -> None:
+    changed = rewrite(rules=["conv-as-matmul"])(WINDOWED[case])
+    assert "Add" in operators(changed)
+    assert not any("ones" in str(name) for name in changed.graph.initializers)
+
+
 @pytest.mark.parametrize(
     ("original", "rule", "reason"),
     [

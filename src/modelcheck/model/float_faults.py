@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 import onnx_ir as ir
 
+from modelcheck.model.uses import only_user
+
 _FAST = 3  # the kernel that 4.14 and 5.0's classic engine have code of their own for
 # 5.0's new engine fuses these with a convolution and does not remember it. It looks after a Relu,
 # a Clip, a LeakyRelu and a PRelu, and fuses neither Celu, Selu, Softplus nor Softsign.
@@ -66,7 +68,7 @@ def fused_batchnorm(conv: ir.Node, is_constant: Constant) -> ir.Node | None:
     and then none that stands behind it.
     """
     y = _activation(conv.outputs[0], is_constant)
-    behind = None if y is None else _only_user(y)
+    behind = None if y is None else only_user(y)
     if behind is None or behind.op_type != "BatchNormalization" or behind.inputs[0] is not y:
         return None
     return behind if all(map(is_constant, behind.inputs[1:])) else None
@@ -74,7 +76,7 @@ def fused_batchnorm(conv: ir.Node, is_constant: Constant) -> ir.Node | None:
 
 def _activation(x: ir.Value, is_constant: Constant) -> ir.Value | None:
     """What an activation that is fused makes of a value; x is not the model's own result."""
-    user = _only_user(x)
+    user = only_user(x)
     if user is not None:
         return user.outputs[0] if user.op_type in _FUSED else None
     users = [use.node for use in x.uses()]
@@ -86,7 +88,7 @@ def _activation(x: ir.Value, is_constant: Constant) -> ir.Value | None:
         return _gelu(other, products[0], is_constant)
     gate = other
     if other.op_type == "Softplus":
-        tanh = _only_user(other.outputs[0])
+        tanh = only_user(other.outputs[0])
         if tanh is None or tanh.op_type != "Tanh":
             return None
         gate = tanh
@@ -96,14 +98,14 @@ def _activation(x: ir.Value, is_constant: Constant) -> ir.Value | None:
             return None
     elif other.op_type != "Sigmoid":
         return None
-    return products[0].outputs[0] if _only_user(gate.outputs[0]) is products[0] else None
+    return products[0].outputs[0] if only_user(gate.outputs[0]) is products[0] else None
 
 
 def _gelu(divided: ir.Node, product: ir.Node, is_constant: Constant) -> ir.Value | None:
     """x / c, Erf, + 1, · x, · 0.5: the result, where they are put together like that."""
     at = divided
     for operator in ("Erf", "Add", "Mul", "Mul"):
-        user = _only_user(at.outputs[0])
+        user = only_user(at.outputs[0])
         if user is None or user.op_type != operator:
             return None
         if (user is product) != (operator == "Mul" and at.op_type == "Add"):
@@ -112,8 +114,3 @@ def _gelu(divided: ir.Node, product: ir.Node, is_constant: Constant) -> ir.Value
             return None
         at = user
     return at.outputs[0]
-
-
-def _only_user(value: ir.Value) -> ir.Node | None:
-    uses = value.uses()
-    return None if len(uses) != 1 or value.is_graph_output() else next(iter(uses)).node

@@ -14,8 +14,8 @@ from modelcheck.diagnose.cutting import Feed, cut
 from modelcheck.diagnose.net import Net
 from modelcheck.model import Model
 from modelcheck.model.static import Static
+from modelcheck.model.uses import only_user
 from modelcheck.transforms.graph import constant, is_standard, layer_name
-from modelcheck.transforms.quantize_plan import only_user
 from modelcheck.transforms.rules.activation import activations_behind
 
 INPUT = "x"  # of a layer by itself

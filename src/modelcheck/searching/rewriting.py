@@ -104,7 +104,7 @@ class Rewriting:
                 yield rule
 
     def improve(self) -> Iterator[str]:
-        """Change kind after kind, for as long as any change makes the net faster."""
+        """Race nets with other forms of many kinds, for as long as any is faster."""
         plain_s = self._plain_s()
         if plain_s is None:
             return

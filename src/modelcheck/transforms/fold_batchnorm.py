@@ -17,6 +17,7 @@ from modelcheck.transforms.graph import (
     CannotChange,
     Slot,
     constant,
+    is_constant,
     is_standard,
     layer_name,
     report_hidden,
@@ -82,7 +83,7 @@ def fold(edit: Edit, batchnorm: ir.Node) -> None:
     if node.op_type == "Gemm":
         bias = bias * _number(node, "beta", 1.0)
     new_bias = _rounded((bias + addend) * scale + shift, dtype)
-    if node.op_type == "Conv" and fused_batchnorm(batchnorm, lambda v: constant(v) is not None):
+    if node.op_type == "Conv" and fused_batchnorm(batchnorm, is_constant):
         raise CannotChange("OpenCV 5 would fold the one behind the activation in its place")
     # Nothing has been changed so far: from here on nothing can fail.
     edit.own_constant(node, slot.index, new_weight, "weight")

@@ -114,6 +114,11 @@ def constant(value: ir.Value | None) -> ir.TensorProtocol | None:
     return None
 
 
+def is_constant(value: ir.Value | None) -> bool:
+    """Whether the value is an initializer or of a Constant node."""
+    return constant(value) is not None
+
+
 def slot_of(node: ir.Node) -> Slot | None:
     """Where this layer takes its weight; None when it is no layer or multiplies no constant."""
     if not is_standard(node, *LAYERS) or len(node.inputs) < 2:

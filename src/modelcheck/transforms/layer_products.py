@@ -16,6 +16,7 @@ import onnx_ir as ir
 from numpy.lib.stride_tricks import sliding_window_view
 
 from modelcheck.transforms.graph import Slot
+from modelcheck.transforms.same_padding import same_padding
 
 PRODUCTS = frozenset({"Conv", "MatMul"})
 
@@ -74,14 +75,11 @@ def _windows(node: ir.Node, x: np.ndarray, kernel: list[int]) -> np.ndarray:
 def _pads(
     node: ir.Node, size: Sequence[int], reach: Sequence[int], strides: Sequence[int]
 ) -> list[tuple[int, int]]:
-    """Before and after, along each axis. SAME: max(0, (ceil(in / s) - 1)·s + reach - in) in all."""
+    """Before and after, along each axis."""
     auto = node.attributes.get_string("auto_pad", "NOTSET")
     n = len(size)
     if auto in ("SAME_UPPER", "SAME_LOWER"):
-        totals = [max(0, (-(-i // s) - 1) * s + r - i)
-                  for i, s, r in zip(size, strides, reach, strict=True)]  # fmt: skip
-        halves = [(t // 2, t - t // 2) for t in totals]
-        return halves if auto == "SAME_UPPER" else [(b, a) for a, b in halves]
+        return same_padding(size, reach, strides, lower=auto == "SAME_LOWER")
     given = (
         list(node.attributes.get_ints("pads") or [0] * 2 * n) if auto != "VALID" else [0] * 2 * n
     )

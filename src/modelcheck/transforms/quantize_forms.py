@@ -9,12 +9,13 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
+from modelcheck.model.uses import only_user
 from modelcheck.transforms.calibration import Grid, nearest_steps, weight_scale
 from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.graph import constant, is_standard, layer_name
 from modelcheck.transforms.layer_products import rows_of, weight_of
 from modelcheck.transforms.learned_rounding import learned_steps
-from modelcheck.transforms.quantize_plan import Layer, Plan, bounds_of, kernel_of, only_user
+from modelcheck.transforms.quantize_plan import Layer, Plan, bounds_of, kernel_of
 
 _ROUNDED_UP = 1 + 1e-6  # the end of a grid is its step, a float32, times a number of steps
 

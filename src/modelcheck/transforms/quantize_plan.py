@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
+from modelcheck.model.uses import only_user
 from modelcheck.transforms.graph import CannotChange, Slot, constant, is_standard
 
 # Operators that hand on numbers they were given: the result needs no grid of its own.
@@ -164,16 +165,6 @@ def _pooled(layers: Sequence[Layer], rounded: Collection[ir.Value]) -> list[ir.V
             if is_standard(node, "MaxPool"):
                 pooled.append(node.outputs[0])
     return pooled
-
-
-def only_user(value: ir.Value) -> ir.Node | None:
-    """The node that reads this value, when nothing else does."""
-    uses = value.uses()
-    if len(uses) != 1 or value.is_graph_output():
-        return None
-    user = next(iter(uses)).node
-    producer = value.producer()
-    return user if producer is None or user.graph is producer.graph else None
 
 
 def _adds_a_vector(node: ir.Node) -> bool:

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from modelcheck.model import Model
 from modelcheck.model.float32 import as_float32
 from modelcheck.model.static import Static
+from modelcheck.model.uses import only_user
 from modelcheck.transforms.base import Context
 from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.fold_batchnorm import fold
@@ -26,7 +27,6 @@ from modelcheck.transforms.graph import (
     layer_weights,
     slot_of,
 )
-from modelcheck.transforms.quantize_plan import only_user
 from modelcheck.transforms.rules.affine import fold_behind
 from modelcheck.transforms.rules.rule import Site
 

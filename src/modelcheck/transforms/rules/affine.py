@@ -17,8 +17,8 @@ import numpy as np
 import onnx_ir as ir
 
 from modelcheck.model.float_faults import fused_batchnorm
-from modelcheck.transforms.graph import CannotChange, constant, is_standard, slot_of
-from modelcheck.transforms.quantize_plan import only_user
+from modelcheck.model.uses import only_user
+from modelcheck.transforms.graph import CannotChange, constant, is_constant, is_standard, slot_of
 from modelcheck.transforms.rules.rule import Rule, Site
 
 _OPERATORS = ("Mul", "Div", "Add", "Sub")
@@ -85,7 +85,7 @@ def fold_behind(site: Site) -> bool:
     affine = _affine(behind, node.outputs[0], channels, weight.ndim, 1)
     if affine is None:
         return False
-    if node.op_type == "Conv" and fused_batchnorm(behind, lambda v: constant(v) is not None):
+    if node.op_type == "Conv" and fused_batchnorm(behind, is_constant):
         raise CannotChange("OpenCV 5 would fold the BatchNormalization behind its activation too")
     scaled = slot.scale_outputs(weight.astype(np.float64), affine.scale)
     total = affine.shift + (0.0 if bias is None else bias.astype(np.float64) * affine.scale)

@@ -12,14 +12,14 @@ import numpy as np
 import onnx_ir as ir
 
 from modelcheck.model.float_faults import fused_batchnorm
-from modelcheck.transforms.graph import FLOATS, CannotChange, constant, layer_name
+from modelcheck.transforms.graph import FLOATS, CannotChange, constant, is_constant, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
 _EPSILON = 1e-5  # ONNX's default
 
 
 def _apart(site: Site) -> bool:
-    node = fused_batchnorm(site.node, lambda value: constant(value) is not None)
+    node = fused_batchnorm(site.node, is_constant)
     if node is None:
         return False
     edit, stem = site.edit, layer_name(node)

@@ -5,7 +5,9 @@
 k×k     The same with k·k times as many channels: tap (i, j) is X padded, and cut to the pixels
         that W[:, :, i, j] multiplies:
             X_ij[n, c, y, x] = Xpad[n, c, s·y + d·i, s·x + d·j],   s strides, d dilations
-        Pad, k·k Slices, Concat on channels (N, k·k·C, H', W'), then as above.
+        Pad, k·k Slices, Concat on channels (N, k·k·C, H', W'), then as above. With a bias, and N
+        known, a channel of ones is stacked too, which the product multiplies with it: a pass over
+        the result less than Add (squeezenet on 5.0 new, seven such layers: 1.04x to 1.05x).
 G groups are a further axis of the product: W (1, G, O/G, C/G).
 Gemm    Of a batch of one the same without the axis of the batch, W (O, C), X (C, H·W), and with the
         bias (O, 1) inside: OpenCV's classic engine saves a pass over the result.
@@ -15,7 +17,8 @@ Source: the lowering of convolutions of K. Chellapilla et al., 2006 (im2col).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 
@@ -81,11 +84,13 @@ def _pointwise(site: Site, *, gemm: bool = False) -> bool:
     conv = read(site)
     if not conv.is_pointwise:
         return False
-    if gemm:
-        _check_gemm(site, conv)
     x = site.node.inputs[0]
     assert x is not None
-    (_add_up if gemm else _multiply)(site, conv, x)
+    if gemm:
+        _check_gemm(site, conv)
+        _add_up(site, conv, x)
+    else:
+        _multiply(site, conv, _matrix(conv), x)
     return True
 
 
@@ -97,7 +102,13 @@ def _windowed(site: Site, *, gemm: bool = False) -> bool:
         raise CannotChange("it has groups")
     if gemm:
         _check_gemm(site, conv)
-    (_add_up if gemm else _multiply)(site, conv, _unfold(site, conv))
+        _add_up(site, conv, _stacked(site, _taps(site, conv)))
+        return True
+    matrix, taps = _matrix(conv), _taps(site, conv)
+    if conv.bias is not None and len(taps) > 1 and (ones := _ones(site, conv)) is not None:
+        matrix = np.column_stack((matrix, conv.bias))
+        taps, conv = [*taps, ones], replace(conv, bias=None)
+    _multiply(site, conv, matrix, _stacked(site, taps))
     return True
 
 
@@ -128,15 +139,14 @@ def _add_up(site: Site, conv: Convolution, x: ir.Value) -> None:
 
 
 def _matrix(conv: Convolution) -> np.ndarray:
-    """The weights as (outputs, taps · channels): taps before channels, as _unfold stacks them."""
+    """The weights as (outputs, taps · channels): taps before channels, as they are stacked."""
     return np.moveaxis(conv.weight, 1, -1).reshape(conv.weight.shape[0], -1)
 
 
-def _multiply(site: Site, conv: Convolution, x: ir.Value) -> None:
-    """Put the product in the convolution's place; x has a channel for each tap and channel."""
+def _multiply(site: Site, conv: Convolution, matrix: np.ndarray, x: ir.Value) -> None:
+    """Put the product in the convolution's place; x has a channel for each column."""
     edit, node, stem = site.edit, site.node, layer_name(site.node)
     outputs, pixels = conv.weight.shape[0], int(np.prod(conv.result))
-    matrix = _matrix(conv)
     groups = (conv.groups,) if conv.groups > 1 else ()
     rows, columns = outputs // conv.groups, matrix.shape[1]
     matrix = matrix.reshape(1, *groups, rows, columns)
@@ -155,8 +165,8 @@ def _multiply(site: Site, conv: Convolution, x: ir.Value) -> None:
     edit.remove(node, heir=y)
 
 
-def _unfold(site: Site, conv: Convolution) -> ir.Value:
-    """(N, C, *size) -> (N, taps·C, *result)."""
+def _taps(site: Site, conv: Convolution) -> list[ir.Value]:
+    """(N, C, *size) -> for each place in the kernel what it multiplies, (N, C, *result)."""
     edit, stem = site.edit, layer_name(site.node)
     x = site.node.inputs[0]
     assert x is not None
@@ -171,9 +181,25 @@ def _unfold(site: Site, conv: Convolution) -> ir.Value:
         begins = np.array(tap) * conv.dilations
         ends = begins + (np.array(conv.result) - 1) * conv.strides + 1
         taps.append(site.cut(x, begins.tolist(), ends.tolist(), axes, "tap", steps=conv.strides))
+    return taps
+
+
+def _ones(site: Site, conv: Convolution) -> ir.Value | None:
+    """A channel of ones, (N, 1, *result), where the batch N is known; no layer shares it.
+
+    OpenCV's classic engine refuses a constant that two Concats read.
+    """
+    dims = site.static.dims(site.node.inputs[0])
+    if dims is None or dims[0] is None:
+        return None
+    ones = np.ones((dims[0], 1, *conv.result), conv.weight.dtype)
+    return site.edit.initializer(f"{layer_name(site.node)}.ones", ones)
+
+
+def _stacked(site: Site, taps: Sequence[ir.Value]) -> ir.Value:
     if len(taps) == 1:
         return taps[0]
-    return edit.node("Concat", taps, f"{stem}/taps", like=None, axis=1)
+    return site.edit.node("Concat", taps, f"{layer_name(site.node)}/taps", like=None, axis=1)
 
 
 _CONV = frozenset(("Conv",))

@@ -25,6 +25,7 @@ import onnx_ir as ir
 from modelcheck.model.float_faults import other_size, rows_beyond
 from modelcheck.transforms.graph import CannotChange, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
+from modelcheck.transforms.same_padding import same_padding
 
 PAD_TAKES_INPUTS = 11  # opset
 
@@ -41,12 +42,9 @@ def _explicit_pads(site: Site) -> bool:
         kernel = site.ints("kernel_shape", ())
     strides = site.ints("strides", (1,) * len(size))
     dilations = site.ints("dilations", (1,) * len(size))
-    begins, ends = [], []
-    for n, k, s, d in zip(size, kernel, strides, dilations, strict=True):
-        total = max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n)
-        smaller, larger = total // 2, total - total // 2
-        begins.append(smaller if auto == "SAME_UPPER" else larger)
-        ends.append(larger if auto == "SAME_UPPER" else smaller)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
+    pads = same_padding(size, reach, strides, lower=auto == "SAME_LOWER")
+    begins, ends = [before for before, _ in pads], [after for _, after in pads]
     if len(size) == 1 and begins != ends:
         # Classic engines take the padding at the begin for that at the end too.
         if node.op_type != "Conv" or site.edit.opset < PAD_TAKES_INPUTS:

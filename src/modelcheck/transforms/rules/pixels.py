@@ -24,8 +24,8 @@ import onnx_ir as ir
 
 from modelcheck.model.int8_faults import SMALL, TAIL, conv_fault, int8_conv
 from modelcheck.model.static import Static
+from modelcheck.model.uses import only_user
 from modelcheck.transforms.graph import FLOATS, CannotChange, constant, is_standard, layer_name
-from modelcheck.transforms.quantize_plan import only_user
 from modelcheck.transforms.rules.activation import activations_behind
 from modelcheck.transforms.rules.rule import Rule, Site
 
