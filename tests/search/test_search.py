@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from modelcheck.data import open_samples, split_in_three
 from modelcheck.errors import ContainedFailure, NotEnoughEvidence, UsageError
 from modelcheck.judge import Limits, Outcome
 from modelcheck.judge.budgets import parse_budget
 from modelcheck.judge.limits import EquivalenceLimit, Term
-from modelcheck.model import load
+from modelcheck.model import Model, load
+from modelcheck.process import Workspace
 from modelcheck.recipe import TargetSettings, parse_step
 from modelcheck.recipe.writing import step_text
 from modelcheck.searching import (
@@ -269,3 +272,45 @@ def test_timings_that_are_too_noisy_to_choose_by_are_said_and_nothing_is_chosen(
     monkeypatch.setattr(Stopwatch, "_race", shaken)
     with pytest.raises(NotEnoughEvidence, match="too noisy to choose by"):
         result_of(planned("digits_mlp"))
+
+
+def counting_its_padding() -> Model:
+    """A net that OpenCV 5's classic engine computes wrongly, but for `pad-before-pool`."""
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((8, 1, 3, 3)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "w"], ["c"], name="conv", pads=[1] * 4),
+            helper.make_node("AveragePool", ["c"], ["y"], name="pool", kernel_shape=[3, 3],
+                             pads=[1] * 4, count_include_pad=1),
+        ],
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 16, 16])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 8, 16, 16])],
+        [numpy_helper.from_array(weight, "w")],
+    )  # fmt: skip
+    opset = [helper.make_opsetid("", 13)]
+    return Model.from_proto(helper.make_model(graph, opset_imports=opset, ir_version=8))
+
+
+def test_an_engine_with_a_known_fault_is_tried_with_the_fault_mended() -> None:
+    model = counting_its_padding()
+    samples = open_samples(None, model.signature, count=12)
+    plan = SearchPlan(
+        model, split_in_three(samples, None, calibrate=False), TargetSettings(TARGET),
+        claim=Claim.EXACT, time_budget_s=8.0,
+    )  # fmt: skip
+    with Workspace() as workspace, ExitStack() as stack:
+        found = Choosing(plan, workspace, stack)
+        found.expect()
+        if Engine.CLASSIC not in found.engines:
+            pytest.skip("this OpenCV has one engine")
+        found.time_original()
+        assert list(found.original) == [Engine.NEW]
+        assert found.mended == [Engine.CLASSIC]
+        for _ in found.explore():
+            pass
+        (classic,) = [c for c in found.contenders if c.target.engine is Engine.CLASSIC]
+        assert classic.holds
+        assert classic.steps[0].name == "rewrite"
+        assert "with known faults mended" in found.notes[0]

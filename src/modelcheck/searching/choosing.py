@@ -41,6 +41,7 @@ _LEAST_CLIMBING_S = 5.0
 # A standard error of the original against itself above which nothing could be told apart.
 _TOO_NOISY, _ATTEMPTS = 0.2, 3
 _AGAIN = " again"
+_MENDING = build("rewrite", {})  # known faults; a model that has none stays as it is
 
 
 @dataclass
@@ -56,6 +57,7 @@ class Choosing:
     contenders: list[Contender] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     original: dict[Engine, float] = field(default_factory=dict)  # seconds, where it is right
+    mended: list[Engine] = field(default_factory=list)  # that are right without a known fault
 
     def __post_init__(self) -> None:
         plan = self.plan
@@ -105,6 +107,9 @@ class Choosing:
                 self.original[engine] = found.median_s
             else:
                 refused.append(f"{engine}: its outputs are not those of onnxruntime")
+                if self._is_right(self.made((_MENDING,)), engine):
+                    self.mended.append(engine)
+                    refused[-1] += "; with known faults mended (`rewrite`) they are"
         self.notes += [f"the original does not run rightly on {text}" for text in refused]
         if not self.original:
             raise Unsupported(
@@ -178,10 +183,10 @@ class Choosing:
 
         All engines begin; those that are not far behind then go on, with the best opening.
         """
-        make, count = Maker(self.made(self._base), Context()), len(self.original)
+        make, engines = Maker(self.made(self._base), Context()), (*self.original, *self.mended)
         begun: list[Rewriting] = []
-        for number, engine in enumerate(self.original, start=1):
-            until_s = begin_s + seconds * _BEGINNING * number / count
+        for number, engine in enumerate(engines, start=1):
+            until_s = begin_s + seconds * _BEGINNING * number / len(engines)
             begun.append(
                 Rewriting(make, self.expected.arrays, self.watch, engine, until_s, known={})
             )
@@ -240,10 +245,11 @@ class Choosing:
     @cached_property
     def _base(self) -> tuple[Transform, ...]:
         """What every candidate begins with: steps that change the model and keep it right."""
-        steps: tuple[Transform, ...] = ()
+        steps: tuple[Transform, ...] = (_MENDING,) if self.mended else ()
+        engines = (*self.original, *self.mended)
         for step in (build("simplify", {}), build("fold-batchnorm", {})):
             before, after = self.made(steps), self.made((*steps, step))
-            if after != before and all(self._is_right(after, engine) for engine in self.original):
+            if after != before and all(self._is_right(after, engine) for engine in engines):
                 steps = (*steps, step)
         return steps
 

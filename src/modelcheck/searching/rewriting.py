@@ -105,7 +105,7 @@ class Rewriting:
 
     def improve(self) -> Iterator[str]:
         """Race nets with other forms of many kinds, for as long as any is faster."""
-        plain_s = self._plain_s()
+        plain_s = self._plain_s() if self.costs else None
         if plain_s is None:
             return
         climb = Climb(self.chosen, CostModel(self._priors(plain_s)), self._gains, self._late)
