@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +113,22 @@ def test_progress_reaches_its_end_and_never_falls(activations, model, names):
 def test_an_unknown_tensor_is_named(activations, model):
     with pytest.raises(InvalidInput, match="no tensor 'nowhere'"):
         activations.ranges(model, ["nowhere"])
+
+
+def test_of_a_large_tensor_nothing_stays_but_its_tails() -> None:
+    """A view of the ends would keep all of the first sample: a third of percentile's memory."""
+    spec = importlib.util.spec_from_file_location(
+        "worker", Path(activations_module.__file__).with_name("worker.py")
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    worker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(worker)
+    tails = worker.Tails(["y"], [5], [1])
+    outputs = {"y": np.random.default_rng(0).random(1_000_000, dtype=np.float32)}
+    tracemalloc.start()
+    tails.add(outputs)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100_000
+    assert tails.result()["high:y"].size == 5
