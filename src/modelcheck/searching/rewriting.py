@@ -37,8 +37,9 @@ from modelcheck.transforms.rewrite import RULES
 
 # What is tried on a whole net, before its layers are looked at and after they are chosen.
 WHOLE = (
-    "affine-into-conv", "shuffle-into-weights", "convtranspose-as-conv", "transpose-in-4d",
-    "maxpool-in-turns", "channels-in-eights",
+    "channels-first", "pad-into-conv", "residual-into-gate", "affine-into-conv",
+    "shuffle-into-weights", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
+    "channels-in-eights",
 )  # fmt: skip
 # What may pay only with other forms of the layers: a search begins with each of them, and without.
 OPENINGS = ("siblings-as-one",)

@@ -29,7 +29,9 @@ from modelcheck.transforms.rules import (
     commuting,
     convolution,
     dense,
+    gating,
     grouping,
+    layout,
     padding,
     pixels,
     pooling,
@@ -52,6 +54,9 @@ RULES: Mapping[str, Rule] = {
         padding.PAD_BEFORE_CONV,
         batchnorm.APART,
         commuting.CONSTANTS_SECOND,
+        layout.CHANNELS_FIRST,
+        padding.PAD_INTO_CONV,
+        gating.RESIDUAL_INTO_GATE,
         affine.INTO_CONV,
         transposed.AS_CONV,
         transposition.IN_FOUR_AXES,
@@ -75,7 +80,8 @@ RULES: Mapping[str, Rule] = {
 Name = Literal[
     "explicit-pads", "explicit-shapes", "pad-before-pool", "pad-before-conv", "batchnorm-apart",
     "constants-second",
-    "affine-into-conv", "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
+    "channels-first", "pad-into-conv", "residual-into-gate", "affine-into-conv",
+    "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
     "shuffle-into-weights", "channels-in-eights", "pixels-in-eights",
     "rows-into-channels", "groups-in-eights", "depthwise-in-threes",
     "siblings-as-one", "activation-apart",
@@ -115,6 +121,9 @@ def rewrite(
     batchnorm-apart     BatchNormalization behind a convolution's activation as Mul and Add
     constants-second    x + a and x · a for a + x and a · x, a scalar constant
     What they run slowly, written so that they run it fast:
+    channels-first      arithmetic between transpositions to NHWC and back, in NCHW
+    pad-into-conv       zeros before a convolution as its own padding
+    residual-into-gate  x + x g as x (1 + g)
     affine-into-conv    what is multiplied or added channel by channel, into the weights beside it
     convtranspose-as-conv  with a channel for each phase of the output, then put in place
     transpose-in-4d     of other ranks, in one or two turns of four axes
