@@ -249,9 +249,23 @@ def _shape_of(*sizes: int | str) -> Make:
     return make
 
 
+def _norm(*turns: list[int]) -> Make:
+    """x plus its norm over these axes, one turn after the other; over all where none is named."""
+
+    def make() -> Model:
+        g = Graph(1, 4, 5, 6)
+        norm = "x"
+        for axes in turns:
+            norm = g.op("ReduceL2", norm, **({"axes": axes} if axes else {}))
+        return g.model(g.op("Add", "x", norm))
+
+    return make
+
+
 _WIDE, _UPPER = {"auto_pad": "SAME_LOWER"}, {"auto_pad": "SAME_UPPER"}
 _STRIDED, _SAME = {"strides": [2, 2]}, {"pads": [1] * 4}
 _AXES = {"axes": [1, 2, 3], "keepdims": 0}
+
 
 FLOAT_CASES: dict[str, Case] = {
     "same-lower": Case(
@@ -283,6 +297,8 @@ FLOAT_CASES: dict[str, Case] = {
         _normalized_behind("SiLU"), _normalized_behind("SiLU", written_out=True),
         _normalized_behind("Selu"), least=0.2,
     ),
+    "reduced-over-the-last": Case(_norm([1, 2, 3]), _norm([2, 3], [1]), _norm([1, 2]), least=0.02),
+    "reduced-over-all": Case(_norm([0, 1, 2, 3]), _norm([]), _norm([0, 2, 3])),
     "dilated-pool": Case(
         _window("MaxPool", 3, dilations=[2, 2]), None, _window("MaxPool", 3, dilations=[1, 1])
     ),

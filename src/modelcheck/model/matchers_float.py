@@ -8,6 +8,12 @@ import onnx_ir as ir
 
 from modelcheck.model.float_faults import fused_batchnorm, other_size, rows_beyond
 from modelcheck.model.matchers import Matcher, names, padded
+from modelcheck.model.reduction_faults import (
+    REDUCTIONS,
+    misreads_last,
+    named_axes,
+    reduces_all,
+)
 from modelcheck.model.scene import Scene
 from modelcheck.model.static import product
 from modelcheck.model.static.dims import Dims
@@ -112,6 +118,26 @@ def one_dimension_padded_at_one_end(scene: Scene) -> list[str]:
 def batchnorm_behind_activation(scene: Scene) -> list[str]:
     found = (fused_batchnorm(node, scene.is_constant) for node in scene.nodes("Conv"))
     return names(node for node in found if node is not None)
+
+
+def reduced_over_all(scene: Scene) -> list[str]:
+    """A reduction that names every axis."""
+    return names(n for n, axes, dims in _reductions(scene) if reduces_all(axes, dims))
+
+
+def reduced_over_the_last(scene: Scene) -> list[str]:
+    """A reduction over the last three axes or more, but not over all."""
+    return names(
+        n for n, axes, dims in _reductions(scene)
+        if misreads_last(axes, dims) and not reduces_all(axes, dims)
+    )  # fmt: skip
+
+
+def _reductions(scene: Scene) -> Iterator[tuple[ir.Node, tuple[int, ...], Dims]]:
+    for node in scene.nodes(*REDUCTIONS):
+        axes, dims = named_axes(node, scene.static), scene.static.dims(node.inputs[0])
+        if axes is not None and dims is not None:
+            yield node, axes, dims
 
 
 def transposed_size(scene: Scene) -> list[str]:

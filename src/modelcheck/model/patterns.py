@@ -208,6 +208,17 @@ PATTERNS = (
         f.batchnorm_behind_activation,
     ),
     Pattern(
+        "reduced-over-the-last", "a reduction over the last three axes or more (error 0.03 to 0.5 "
+        "for means and sums)",
+        OLD, _WRONG, "Reduce over the last two, then the others: rewrite with "
+        "rules=reductions-in-turns.", f.reduced_over_the_last,
+    ),
+    Pattern(
+        "reduced-over-all", "a reduction over all axes, each of them named: a crash",
+        OLD, _FAILS, "Name none, which means all: rewrite with rules=reductions-in-turns.",
+        f.reduced_over_all,
+    ),
+    Pattern(
         "dilated-pool", "dilated pooling: the dilation is ignored",
         OLD, _WRONG, _NEW_ENGINE, f.with_dilations("MaxPool", "AveragePool"),
     ),

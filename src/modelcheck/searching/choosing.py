@@ -41,6 +41,7 @@ _LEAST_CLIMBING_S = 5.0
 # A standard error of the original against itself above which nothing could be told apart.
 _TOO_NOISY, _ATTEMPTS = 0.2, 3
 _AGAIN = " again"
+_WRONG = "its outputs are not those of onnxruntime"
 _MENDING = build("rewrite", {})  # known faults; a model that has none stays as it is
 
 
@@ -99,17 +100,17 @@ class Choosing:
         """
         refused = []
         times = self._steady_times()
+        mended = self.made((_MENDING,))
         for engine in self.engines:
             found = times[str(engine)]
-            if isinstance(found, NotRun):
-                refused.append(f"{engine}: {found.reason.splitlines()[0]}")
-            elif self._is_right(self.plan.model, engine):
+            if isinstance(found, Times) and self._is_right(self.plan.model, engine):
                 self.original[engine] = found.median_s
-            else:
-                refused.append(f"{engine}: its outputs are not those of onnxruntime")
-                if self._is_right(self.made((_MENDING,)), engine):
-                    self.mended.append(engine)
-                    refused[-1] += "; with known faults mended (`rewrite`) they are"
+                continue
+            reason = found.reason.splitlines()[0] if isinstance(found, NotRun) else _WRONG
+            if mended != self.plan.model and self._is_right(mended, engine):
+                self.mended.append(engine)
+                reason += "; with known faults mended (`rewrite`) it does"
+            refused.append(f"{engine}: {reason}")
         self.notes += [f"the original does not run rightly on {text}" for text in refused]
         if not self.original:
             raise Unsupported(

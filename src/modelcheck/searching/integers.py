@@ -91,6 +91,8 @@ class Integers:
         for _ in climb.run():
             yield
         climbed = self._in_int8(climb.chosen)
+        if not climbed:
+            return
         if climbed != members:
             name, members = f"int8 in {units.plural(len(climbed), 'layer')}", climbed
         if self._take_more_pixels(members):

@@ -35,6 +35,7 @@ from modelcheck.transforms.rules import (
     padding,
     pixels,
     pooling,
+    reduction,
     shapes,
     shuffling,
     siblings,
@@ -53,6 +54,7 @@ RULES: Mapping[str, Rule] = {
         padding.PAD_BEFORE_POOL,
         padding.PAD_BEFORE_CONV,
         batchnorm.APART,
+        reduction.IN_TURNS,
         commuting.CONSTANTS_SECOND,
         layout.CHANNELS_FIRST,
         padding.PAD_INTO_CONV,
@@ -79,7 +81,7 @@ RULES: Mapping[str, Rule] = {
 }
 Name = Literal[
     "explicit-pads", "explicit-shapes", "pad-before-pool", "pad-before-conv", "batchnorm-apart",
-    "constants-second",
+    "reductions-in-turns", "constants-second",
     "channels-first", "pad-into-conv", "residual-into-gate", "affine-into-conv",
     "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
     "shuffle-into-weights", "channels-in-eights", "pixels-in-eights",
@@ -101,6 +103,7 @@ def rewrite(
         "pad-before-pool",
         "pad-before-conv",
         "batchnorm-apart",
+        "reductions-in-turns",
         "constants-second",
     ),  # fmt: skip
     only: Annotated[
@@ -119,6 +122,7 @@ def rewrite(
     pad-before-pool     AveragePool that counts its padding as Pad and AveragePool
     pad-before-conv     padding that is read wrongly as a Pad: depthwise 3x3, one dimension
     batchnorm-apart     BatchNormalization behind a convolution's activation as Mul and Add
+    reductions-in-turns  over many axes over some, then the others
     constants-second    x + a and x · a for a + x and a · x, a scalar constant
     What they run slowly, written so that they run it fast:
     channels-first      arithmetic between transpositions to NHWC and back, in NCHW

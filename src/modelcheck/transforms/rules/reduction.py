@@ -1,0 +1,65 @@
+"""Reductions that OpenCV 4.14 and 5.0's classic engine get wrong (model/reduction_faults.py).
+
+reductions-in-turns over all axes, each of them named: none named, which means all; the engines die
+                    of the names. Over the last three or more: over the last two, then over the
+                    others. A sum of sums is a sum; so it is with means of equally many, extremes,
+                    products and norms:
+                        Σ x² = Σ Σ x²,   log Σ x = log Σ Σ x
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from modelcheck.model.reduction_faults import (
+    REDUCTIONS,
+    misreads_last,
+    named_axes,
+    reduces_all,
+)
+from modelcheck.transforms.graph import layer_name
+from modelcheck.transforms.rules.rule import Rule, Site
+
+_LAST = 2  # axes that are reduced first
+# First over some axes, then over the others; where nothing is said, twice the same.
+_TURNS: Mapping[str, tuple[str, str]] = {
+    "ReduceSumSquare": ("ReduceSumSquare", "ReduceSum"),
+    "ReduceLogSum": ("ReduceSum", "ReduceLogSum"),
+}
+_AXES_ARE_INPUT, _AXES_OF_SUM_ARE_INPUT = 18, 13  # opsets
+
+
+def _in_turns(site: Site) -> bool:
+    node = site.node
+    axes, dims = named_axes(node, site.static), site.static.dims(node.inputs[0])
+    x = node.inputs[0]
+    if axes is None or dims is None or x is None:
+        return False
+    if reduces_all(axes, dims):
+        heir = _reduced(site, node.op_type, x, ())
+    elif misreads_last(axes, dims):
+        first, second = _TURNS.get(node.op_type, (node.op_type, node.op_type))
+        heir = _reduced(site, second, _reduced(site, first, x, axes[-_LAST:]), axes[:-_LAST])
+    else:
+        return False
+    site.edit.remove(node, heir=heir)
+    return True
+
+
+def _reduced(site: Site, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:
+    """x over these axes; none are all."""
+    edit, stem = site.edit, f"{layer_name(site.node)}/turn"
+    keepdims = site.node.attributes.get_int("keepdims", 1)
+    if not axes:
+        return edit.node(op_type, [x], stem, like=None, keepdims=keepdims)
+    since = _AXES_OF_SUM_ARE_INPUT if op_type == "ReduceSum" else _AXES_ARE_INPUT
+    if edit.opset < since:
+        return edit.node(op_type, [x], stem, like=None, keepdims=keepdims, axes=list(axes))
+    given = edit.initializer(f"{stem}.axes", np.array(axes, np.int64))
+    return edit.node(op_type, [x, given], stem, like=None, keepdims=keepdims)
+
+
+IN_TURNS = Rule("reductions-in-turns", frozenset(REDUCTIONS), _in_turns)
