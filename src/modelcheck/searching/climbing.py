@@ -20,9 +20,9 @@ _PATIENCE = 8  # races in a row in which nothing pays
 _WORTH_KEEPING = 1.003
 
 
-def pays(gain: Gain) -> bool:
-    """Whether a race says so by two standard errors, and it is worth the change."""
-    return gain.above(errors=2.0) > 1.0 and gain.ratio > _WORTH_KEEPING
+def pays(gain: Gain, *, errors: float = 2.0) -> bool:
+    """Whether a race says so by so many standard errors, and it is worth the change."""
+    return gain.above(errors=errors) > 1.0 and gain.ratio > _WORTH_KEEPING
 
 
 @dataclass
