@@ -358,3 +358,24 @@ def test_other_sums_and_products_stay(original: Model) -> None:
     context = Context()
     assert rewrite(rules=["residual-into-gate"])(original, context) is original
     assert context.left_alone == []
+
+
+@pytest.mark.parametrize(("x", "opset"), [((2, 3, 5, 6), 13), ((1, 3, 5, 6), 18), ((1, 3, 7), 13)])
+def test_a_global_pool_is_a_mean(runner: Runner, x: tuple[int, ...], opset: int) -> None:
+    pool = node("GlobalAveragePool", ["x"], ["y"], name="pool")
+    original = model([pool], {}, {"x": x}, {"y": OUT[: len(x)]}, opset=opset)
+    changed = rewrite(rules=["globalpool-as-mean"])(original)
+    runner.check(changed)
+    assert operators(changed) == {"ReduceMean": 1}
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+    for engine in ENGINES.values():
+        assert worst_error(expected, runner.opencv(changed, inputs, engine=engine)) < 10 * ROUNDING
+
+
+def test_a_global_pool_over_three_dimensions_stays() -> None:
+    """OpenCV's classic engine gets a mean over three axes wrong (docs/known-faults.md)."""
+    pool = node("GlobalAveragePool", ["x"], ["y"], name="pool")
+    original = model([pool], {}, {"x": (1, 3, 4, 5, 6)}, {"y": ("a", "b", "c", "d", "e")})
+    assert rewrite(rules=["globalpool-as-mean"])(original) is original

@@ -43,7 +43,7 @@ WHOLE = (
 )  # fmt: skip
 # What may pay only with other forms of the layers: a search begins with each of them, and without.
 OPENINGS = ("siblings-as-one",)
-AFTERWARDS = ("activation-apart",)
+AFTERWARDS = ("activation-apart", "globalpool-as-mean")
 # What writes a layer as another operator. None is the layer as it stands.
 FORMS = (
     "rows-into-channels", "groups-in-eights", "depthwise-in-threes",

@@ -59,6 +59,7 @@ RULES: Mapping[str, Rule] = {
         layout.CHANNELS_FIRST,
         padding.PAD_INTO_CONV,
         gating.RESIDUAL_INTO_GATE,
+        reduction.GLOBAL_AS_MEAN,
         affine.INTO_CONV,
         transposed.AS_CONV,
         transposition.IN_FOUR_AXES,
@@ -82,7 +83,8 @@ RULES: Mapping[str, Rule] = {
 Name = Literal[
     "explicit-pads", "explicit-shapes", "pad-before-pool", "pad-before-conv", "batchnorm-apart",
     "reductions-in-turns", "constants-second",
-    "channels-first", "pad-into-conv", "residual-into-gate", "affine-into-conv",
+    "channels-first", "pad-into-conv", "residual-into-gate", "globalpool-as-mean",
+    "affine-into-conv",
     "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
     "shuffle-into-weights", "channels-in-eights", "pixels-in-eights",
     "rows-into-channels", "groups-in-eights", "depthwise-in-threes",
@@ -128,6 +130,7 @@ def rewrite(
     channels-first      arithmetic between transpositions to NHWC and back, in NCHW
     pad-into-conv       zeros before a convolution as its own padding
     residual-into-gate  x + x g as x (1 + g)
+    globalpool-as-mean  GlobalAveragePool as ReduceMean
     affine-into-conv    what is multiplied or added channel by channel, into the weights beside it
     convtranspose-as-conv  with a channel for each phase of the output, then put in place
     transpose-in-4d     of other ranks, in one or two turns of four axes

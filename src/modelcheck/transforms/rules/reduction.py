@@ -1,10 +1,13 @@
-"""Reductions that OpenCV 4.14 and 5.0's classic engine get wrong (model/reduction_faults.py).
+"""Reductions: those that engines get wrong (model/reduction_faults.py), and one that is faster.
 
 reductions-in-turns over all axes, each of them named: none named, which means all; the engines die
                     of the names. Over the last three or more: over the last two, then over the
                     others. A sum of sums is a sum; so it is with means of equally many, extremes,
                     products and norms:
                         Σ x² = Σ Σ x²,   log Σ x = log Σ Σ x
+globalpool-as-mean  GlobalAveragePool as ReduceMean over the axes of the image: on 5.0 new 1.65x of
+                    the layer at 96x184x184, 3x at 28x28 and 7x7; up to 1.7x on classic.
+                    nanotrack_v2_backbone with its six 1.05x.
 """
 
 from __future__ import annotations
@@ -20,9 +23,10 @@ from modelcheck.model.reduction_faults import (
     named_axes,
     reduces_all,
 )
-from modelcheck.transforms.graph import layer_name
+from modelcheck.transforms.graph import CannotChange, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
+_CHANNELS = 2  # axes before those of the image: the batch, the channels
 _LAST = 2  # axes that are reduced first
 # First over some axes, then over the others; where nothing is said, twice the same.
 _TURNS: Mapping[str, tuple[str, str]] = {
@@ -49,8 +53,20 @@ def _in_turns(site: Site) -> bool:
     return True
 
 
+def _as_mean(site: Site) -> bool:
+    x = site.node.inputs[0]
+    dims = site.static.dims(x)
+    if x is None or dims is None or len(dims) <= _CHANNELS:
+        raise CannotChange("the rank of what it pools is not known")
+    if misreads_last(range(_CHANNELS, len(dims)), dims):
+        raise CannotChange("OpenCV's older engines get a mean over so many axes wrong")
+    heir = _reduced(site, "ReduceMean", x, range(_CHANNELS, len(dims)))
+    site.edit.remove(site.node, heir=heir)
+    return True
+
+
 def _reduced(site: Site, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:
-    """x over these axes; none are all."""
+    """x over these axes, which stay where the node keeps them; none are all."""
     edit, stem = site.edit, f"{layer_name(site.node)}/turn"
     keepdims = site.node.attributes.get_int("keepdims", 1)
     if not axes:
@@ -62,4 +78,5 @@ def _reduced(site: Site, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.V
     return edit.node(op_type, [x, given], stem, like=None, keepdims=keepdims)
 
 
+GLOBAL_AS_MEAN = Rule("globalpool-as-mean", frozenset(("GlobalAveragePool",)), _as_mean)
 IN_TURNS = Rule("reductions-in-turns", frozenset(REDUCTIONS), _in_turns)
