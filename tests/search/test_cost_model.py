@@ -25,10 +25,13 @@ class Races:
     def time(self, net: Assignment) -> float:
         return 1.0 + sum(self.effects[choice] for choice in net.items())
 
-    def gains(self, first: Assignment, rivals: Sequence[Assignment]) -> dict[int, Gain]:
+    def gains(self, first: Assignment, rivals: Sequence[Assignment]) -> dict[int, Gain | None]:
         self.count += 1
-        found = {}
+        found: dict[int, Gain | None] = {}
+        if self.dies & set(first.items()):
+            return found
         for i, rival in enumerate(rivals):
+            found[i] = None
             if not self.dies & set(rival.items()):
                 noise = 1 + ERROR * self.random.standard_normal()
                 found[i] = Gain(noise * self.time(first) / self.time(rival), ERROR)
@@ -100,7 +103,26 @@ def test_what_is_certain_is_not_tried_again() -> None:
     assert 60 < sum("b" in net for net in drawn) < 140
 
 
-@pytest.mark.parametrize("gain", [Gain(1.0, 0.0), Gain(1e-3, 1.0), None])
+def test_where_the_chosen_net_itself_dies_nothing_is_learned() -> None:
+    """Else its rivals would be blamed, and the form that died praised."""
+    choices = {("p", "a"): UNSURE, ("q", "a"): UNSURE}
+    races = Races(dict.fromkeys(choices, 0.0), dies=frozenset({("p", "a")}))
+    climb = Climb({"p": "a"}, CostModel(choices), races.gains, lambda: False)
+    assert not climb.race([{}, {"q": "a"}, {"p": "a", "q": "a"}])
+    assert climb.costs.effects() == pytest.approx(dict.fromkeys(choices, 0.0))
+
+
+@pytest.mark.parametrize(
+    "gain",
+    [
+        Gain(1.0, 0.0),
+        Gain(1e-3, 1.0),
+        Gain(0.0, 0.0),
+        Gain(float("nan"), 0.1),
+        Gain(float("inf"), 0.1),
+        None,
+    ],
+)
 def test_any_race_leaves_finite_effects(gain: Gain | None) -> None:
     costs = CostModel({("a", "x"): Prior(0.0, 0.002)})
     for _ in range(50):

@@ -120,20 +120,36 @@ def test_a_gain_is_the_median_of_ratios_round_by_round() -> None:
     assert slow.gain_over(fast).ratio == 0.5
 
 
-def test_a_race_is_recalled_by_content_and_run_anew_where_asked(tmp_path: Path, net: Model) -> None:
+def test_a_race_of_an_earlier_search_is_recalled_by_content(tmp_path: Path, net: Model) -> None:
+    runners = {"a": Runner(net, Engine.NEW), "bad": Runner(crashing(), Engine.CLASSIC)}
+
+    def race(x: np.ndarray, **how: bool) -> dict[str, Times | NotRun]:
+        target = Target.parse("cpu:threads=1")
+        with (
+            Workspace() as workspace,
+            Stopwatch(target, workspace, None, memory=Memory(tmp_path)) as watch,
+        ):
+            return watch.race(runners, [{"image": x}], rounds=5, seconds=60, **how)
+
+    first = race(SAMPLE["image"])
+    assert race(SAMPLE["image"]) == first
+    assert first not in (race(SAMPLE["image"] + 1), race(SAMPLE["image"], anew=True))
+    for note in tmp_path.glob("*.note"):
+        note.write_text('{"at": "damaged"}')
+    assert isinstance(race(SAMPLE["image"])["a"], Times)
+
+
+def test_what_one_search_asks_twice_is_run_twice(tmp_path: Path, net: Model) -> None:
+    """A race that is to confirm another one must not be that one again."""
+    target = Target.parse("cpu:threads=1")
     with (
         Workspace() as workspace,
-        Stopwatch(Target.parse("cpu:threads=1"), workspace, None, memory=Memory(tmp_path)) as watch,
+        Stopwatch(target, workspace, None, memory=Memory(tmp_path)) as watch,
     ):
-        runners = {"a": Runner(net, Engine.NEW), "bad": Runner(crashing(), Engine.CLASSIC)}
-        first = watch.race(runners, [SAMPLE], rounds=5, seconds=60)
-        assert watch.race(runners, [SAMPLE], rounds=5, seconds=60) == first
-        other = watch.race(runners, [{"image": SAMPLE["image"] + 1}], rounds=5, seconds=60)
-        again = watch.race(runners, [SAMPLE], rounds=5, seconds=60, anew=True)
-        assert first not in (other, again)
-        for note in tmp_path.glob("*.note"):
-            note.write_text('{"at": "damaged"}')
-        assert isinstance(watch.race(runners, [SAMPLE], rounds=5, seconds=60)["a"], Times)
+        once, again = (
+            watch.race({"a": Runner(net)}, [SAMPLE], rounds=5, seconds=60) for _ in range(2)
+        )
+        assert once != again
 
 
 def test_what_a_race_is_asked_and_what_it_answers_are_values_that_travel(

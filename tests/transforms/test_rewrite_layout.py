@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import TensorProto, helper
 from small_graphs import CLASSIC, NEW, Runner, inputs_for, model, node, normal, worst_error
 
 from modelcheck.model import Model
@@ -379,3 +381,96 @@ def test_a_global_pool_over_three_dimensions_stays() -> None:
     pool = node("GlobalAveragePool", ["x"], ["y"], name="pool")
     original = model([pool], {}, {"x": (1, 3, 4, 5, 6)}, {"y": ("a", "b", "c", "d", "e")})
     assert rewrite(rules=["globalpool-as-mean"])(original) is original
+
+
+def test_a_transposition_of_the_regions_own_result_is_none_before_it(runner: Runner) -> None:
+    """The sum reads a result of the region, and that turned: neither may be turned twice."""
+    original = model(
+        [
+            node("Relu", ["x"], ["a"], name="relu"),
+            node("Transpose", ["a"], ["w"], name="last", perm=LAST),
+            node("Add", ["a", "w"], ["b"], name="sum"),
+            node("Transpose", ["b"], ["y"], name="first", perm=FIRST),
+            node("Sigmoid", ["b"], ["s"], name="sigmoid"),
+            node("Transpose", ["s"], ["z"], name="second", perm=FIRST),
+            node("Tanh", ["b"], ["u"], name="tanh"),
+            node("Transpose", ["u"], ["q"], name="third", perm=FIRST),
+        ],
+        {}, {"x": (2, 4, 4, 4)}, {"y": OUT, "z": OUT, "q": OUT},
+    )  # fmt: skip
+    changed = rewrite(rules=["channels-first"])(original)
+    runner.check(changed)
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+
+
+def test_a_transposition_in_the_body_of_an_if_reads_what_it_did() -> None:
+    def branch(name: str) -> onnx.GraphProto:
+        turn = node("Transpose", ["b"], [name], name=f"turn {name}", perm=FIRST)
+        out = helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 5, 3, 4])
+        return helper.make_graph([turn], f"body {name}", [], [out])
+
+    graph = helper.make_graph(
+        [
+            node("Transpose", ["x"], ["a"], name="last", perm=LAST),
+            node("Relu", ["a"], ["b"], name="relu"),
+            node("If", ["c"], ["y"], name="if", then_branch=branch("t"), else_branch=branch("e")),
+            node("Transpose", ["b"], ["z"], name="first", perm=FIRST),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 5, 3, 4]),
+         helper.make_tensor_value_info("c", TensorProto.BOOL, [])],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, [2, 5, 3, 4]) for n in "yz"],
+    )  # fmt: skip
+    opset = [helper.make_opsetid("", 17)]
+    original = Model.from_proto(helper.make_model(graph, opset_imports=opset, ir_version=8))
+    changed = rewrite(rules=["channels-first"])(original)
+    turns = [n for n in changed.graph if n.op_type == "Transpose"]
+    assert [n.name for n in turns if n.inputs[0] is changed.graph.inputs[0]] == []
+    (inside,) = [n.inputs[0] for n in changed.graph.all_nodes() if n.name == "turn t"]
+    assert inside is not None
+    made = inside.producer()
+    assert made is not None
+    assert made.op_type == "Transpose"
+
+
+def test_a_gate_of_another_type_than_what_it_came_from_gets_a_one_of_its_own(
+    runner: Runner,
+) -> None:
+    graph = helper.make_graph(
+        [
+            node("Cast", ["h"], ["x"], name="cast", to=TensorProto.FLOAT),
+            node("Mul", ["x", "g"], ["p"], name="product"),
+            node("Add", ["x", "p"], ["y"], name="sum"),
+        ],
+        "g",
+        [helper.make_tensor_value_info("h", TensorProto.FLOAT16, [2, 4, 4, 4]),
+         helper.make_tensor_value_info("g", TensorProto.FLOAT, [2, 4, 1, 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [2, 4, 4, 4])],
+    )  # fmt: skip
+    opset = [helper.make_opsetid("", 17)]
+    original = Model.from_proto(helper.make_model(graph, opset_imports=opset, ir_version=8))
+    changed = rewrite(rules=["residual-into-gate"])(original)
+    assert changed is not original
+    runner.check(changed)
+    (one,) = changed.graph.initializers.values()
+    assert str(one.dtype) == "FLOAT"
+
+
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceL2"])
+def test_integers_are_not_rounded_twice(op: str) -> None:
+    reduce = node(op, ["x"], ["y"], name="reduce", axes=[1, 2, 3])
+    original = model([reduce], {}, {"x": (1, 2, 2, 2)}, {"y": OUT}, opset=13,
+                     dtype=TensorProto.INT32)  # fmt: skip
+    assert rewrite()(original) is original
+
+
+def test_an_axis_that_is_named_twice_is_one(runner: Runner) -> None:
+    reduce = node("ReduceSum", ["x", "axes"], ["y"], name="reduce")
+    original = model([reduce], {"axes": np.array([1, 2, 3, -1])}, {"x": (3, 3, 3, 5)}, {"y": OUT})
+    changed = rewrite()(original)
+    inputs = inputs_for(original)
+    expected, actual = (runner.onnxruntime(m, inputs) for m in (original, changed))
+    assert expected["y"].shape == actual["y"].shape == (3, 1, 1, 1)
+    assert worst_error(expected, actual) < ROUNDING

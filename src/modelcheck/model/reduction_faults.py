@@ -29,7 +29,7 @@ def named_axes(node: ir.Node, static: Static) -> tuple[int, ...] | None:
         given = None if array is None else [int(axis) for axis in array.reshape(-1)]
     if not given or dims is None:
         return None
-    return tuple(sorted(axis % len(dims) for axis in given))
+    return tuple(sorted({axis % len(dims) for axis in given}))
 
 
 def reduces_all(axes: Sequence[int], dims: Sequence[int | None]) -> bool:

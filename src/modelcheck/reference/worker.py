@@ -131,7 +131,7 @@ class Sessions:
 
 
 class _OneByOne:
-    """Outputs by name, each copied out of onnxruntime's memory when it is asked for."""
+    """Outputs by name, as arrays over onnxruntime's memory where it lets them be."""
 
     def __init__(self, session, binding):
         names = [output.name for output in session.get_outputs()]

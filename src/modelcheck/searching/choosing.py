@@ -116,7 +116,9 @@ class Choosing:
             raise Unsupported(
                 "the original runs rightly on no engine there: " + "; ".join(refused),
                 where=self.plan.settings.target.name,
-                remedy="`modelcheck verify MODEL` says more of each.",
+                remedy="Search on what `modelcheck apply MODEL -t rewrite` makes of it."
+                if self.mended
+                else "`modelcheck verify MODEL` says more of each.",
             )
         self.baseline = min(self.original, key=self.original.__getitem__)
 
@@ -158,7 +160,7 @@ class Choosing:
             done += 1
             yield Progressed(done)
         for engine, found in exact.items():
-            self._add("exact rewrites", engine, (*self._base, *found.steps()))
+            self._add("exact rewrites", engine, (*self._base(engine), *found.steps()))
             if found.out_of_time:
                 self.notes.append(
                     f"{engine}: the time for rewrites was over; a larger --max-time tries more"
@@ -184,10 +186,11 @@ class Choosing:
 
         All engines begin; those that are not far behind then go on, with the best opening.
         """
-        make, engines = Maker(self.made(self._base), Context()), (*self.original, *self.mended)
+        engines = (*self.original, *self.mended)
         begun: list[Rewriting] = []
         for number, engine in enumerate(engines, start=1):
             until_s = begin_s + seconds * _BEGINNING * number / len(engines)
+            make = Maker(self.made(self._base(engine)), Context())
             begun.append(
                 Rewriting(make, self.expected.arrays, self.watch, engine, until_s, known={})
             )
@@ -200,7 +203,7 @@ class Choosing:
             until_s, rivals = begin_s + seconds * share, [first]
             for rule in OPENINGS:
                 other = replace(first, whole=(rule,), costs=[], chosen={}, afterwards=())
-                if other.net() != make.model:
+                if other.net() != first.make.model:
                     other.deadline_s, other.out_of_time = until_s, False
                     yield from other.begin()
                     rivals.append(other)
@@ -224,7 +227,7 @@ class Choosing:
 
     def _integers(self, exact: Rewriting, rival: Runner) -> Integers:
         """The search for int8 layers on an engine, the rest as the exact search has written it."""
-        before = (*self._base, *exact.prepared(), build("equalize", {}))
+        before = (*self._base(exact.engine), *exact.prepared(), build("equalize", {}))
         return Integers(
             exact, rival, before, Maker(self.made(before), self.context), self.watch,
             self.expected.arrays, self.expected.outputs, self.references, self.workspace,
@@ -241,16 +244,22 @@ class Choosing:
         }
         for engine, found in exact.items():
             for name, steps in ways.items():
-                self._add(name, engine, (*self._base, *found.prepared(), *steps))
+                self._add(name, engine, (*self._base(engine), *found.prepared(), *steps))
+
+    def _base(self, engine: Engine) -> tuple[Transform, ...]:
+        """What every candidate on an engine begins with."""
+        return (_MENDING, *self._tidying) if engine in self.mended else self._tidying
 
     @cached_property
-    def _base(self) -> tuple[Transform, ...]:
-        """What every candidate begins with: steps that change the model and keep it right."""
-        steps: tuple[Transform, ...] = (_MENDING,) if self.mended else ()
-        engines = (*self.original, *self.mended)
+    def _tidying(self) -> tuple[Transform, ...]:
+        """Steps that change the model and keep it right on every engine."""
+        steps: tuple[Transform, ...] = ()
         for step in (build("simplify", {}), build("fold-batchnorm", {})):
-            before, after = self.made(steps), self.made((*steps, step))
-            if after != before and all(self._is_right(after, engine) for engine in engines):
+            if self.made((*steps, step)) != self.made(steps) and all(
+                self._is_right(self.made((*mending, *steps, step)), engine)
+                for mending, engines in (((), self.original), ((_MENDING,), self.mended))
+                for engine in engines
+            ):
                 steps = (*steps, step)
         return steps
 

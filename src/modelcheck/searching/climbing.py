@@ -29,13 +29,13 @@ def pays(gain: Gain, *, errors: float = 2.0) -> bool:
 class Climb:
     """From the net as it is `chosen` on, to what no race finds a faster one for.
 
-    `gains` races rivals with a net, and gives how much faster they are, by their place; those that
-    do not run are left out.
+    `gains` races rivals with a net, and gives how much faster they are, by their place; None where
+    one does not run, and nothing at all where the net itself does not.
     """
 
     chosen: Assignment
     costs: CostModel
-    gains: Callable[[Assignment, Sequence[Assignment]], Mapping[int, Gain]]
+    gains: Callable[[Assignment, Sequence[Assignment]], Mapping[int, Gain | None]]
     late: Callable[[], bool]
     _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
@@ -51,22 +51,22 @@ class Climb:
 
         Of six nets that are no faster one pays in every seventh race; of those, one in six again.
         """
-        gains = self._learn(rivals)
-        paying = [i for i, gain in gains.items() if pays(gain)]
+        paying = {i: gain for i, gain in self._learn(rivals).items() if pays(gain)}
         if not paying:
             return False
-        best = rivals[max(paying, key=lambda i: gains[i].ratio)]
+        best = rivals[max(paying, key=lambda i: paying[i].ratio)]
         again = self._learn([best]).get(0)
         if again is None or again.above(errors=1.0) < 1.0:
             return False
         self.chosen = best
         return True
 
-    def _learn(self, rivals: Sequence[Assignment]) -> Mapping[int, Gain]:
+    def _learn(self, rivals: Sequence[Assignment]) -> dict[int, Gain]:
+        """Race rivals with the chosen net; the gains of those that run."""
         gains = self.gains(self.chosen, rivals)
-        for i, rival in enumerate(rivals):
-            self.costs.observe(self.chosen, rival, gains.get(i))
-        return gains
+        for i, gain in gains.items():
+            self.costs.observe(self.chosen, rivals[i], gain)
+        return {i: gain for i, gain in gains.items() if gain is not None}
 
     def _rivals(self) -> list[Assignment]:
         """The net that should be the fastest, and others; none where all is certain."""

@@ -16,6 +16,7 @@ regression (Bishop, Pattern Recognition and Machine Learning, 3.3), kept as prec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -57,7 +58,10 @@ class CostModel:
         """What a race gave for a rival of `first`; None where it did not run.
 
         Who is to blame for a net that does not run shows as others run that share its choices.
+        Times too short for the clock say nothing.
         """
+        if gain is not None and not (0 < gain.ratio < math.inf and gain.error < math.inf):
+            return
         slower = _NOT_RUN if gain is None else 1 / gain.ratio
         error = _NOT_RUN_ERROR if gain is None else gain.error * slower**2
         row = self._row(rival) - slower * self._row(first)

@@ -82,7 +82,7 @@ class Integers:
     def run(self, until_s: float) -> Iterator[None]:
         """Yields after every race and every look at outputs; nothing new begins after `until_s`."""
         named = sets_to_try(self.layers)
-        first = self._gains(None, list(named.values()))
+        first = {i: g for i, g in self._gains(None, list(named.values())).items() if g is not None}
         yield
         if not first or max(gain.ratio for gain in first.values()) < _HOPELESS:
             return
@@ -120,7 +120,7 @@ class Integers:
         }
         first = {part: _INT8 for part, (group, _) in self._parts.items() if group <= members}
 
-        def gains(now: Assignment, rivals: Sequence[Assignment]) -> dict[int, Gain]:
+        def gains(now: Assignment, rivals: Sequence[Assignment]) -> dict[int, Gain | None]:
             return self._gains(self._in_int8(now), [self._in_int8(rival) for rival in rivals])
 
         return Climb(first, CostModel(priors), gains, lambda: time.monotonic() > until_s)
@@ -183,7 +183,7 @@ class Integers:
         step = quantizer(self.form, list(self.layers), keep, {**self.common, **WAYS[way]})
         return (*before, step, *steps_of(rest))
 
-    def _gains(self, now: Members | None, rivals: Sequence[Members]) -> dict[int, Gain]:
+    def _gains(self, now: Members | None, rivals: Sequence[Members]) -> dict[int, Gain | None]:
         """Over a set, or over the fastest exact form."""
         return gains_over(
             self.watch, self.rival if now is None else self._runner(now),

@@ -217,11 +217,11 @@ class Rewriting:
         )[""]
         return found.median_s if isinstance(found, Times) else None
 
-    def _gains(self, chosen: Assignment, rivals: Sequence[Assignment]) -> dict[int, Gain]:
-        """How much faster each net is than the chosen one, of those that run."""
+    def _gains(self, chosen: Assignment, rivals: Sequence[Assignment]) -> dict[int, Gain | None]:
+        """How much faster each net is than the chosen one."""
         return self._race(self.net(chosen), [self.net(rival) for rival in rivals])
 
-    def _race(self, first: Model, rivals: Sequence[Model]) -> dict[int, Gain]:
+    def _race(self, first: Model, rivals: Sequence[Model]) -> dict[int, Gain | None]:
         return gains_over(
             self.watch, Runner(first, self.engine), [Runner(net, self.engine) for net in rivals],
             self.samples, rounds=NET_ROUNDS, seconds=NET_S,

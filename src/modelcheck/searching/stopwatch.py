@@ -91,6 +91,7 @@ class Stopwatch(Closing):
         self._workspace, self._limits, self._memory = workspace, limits, memory
         self._random = np.random.default_rng(seed)
         self._session: TargetSession | None = None
+        self._asked: set[str] = set()  # races of this run: asked for again they are run again
 
     def race(
         self,
@@ -104,11 +105,13 @@ class Stopwatch(Closing):
         """Time every net in each of at most so many rounds, each in a new order.
 
         It ends early after `seconds`, but not before a few rounds. What refuses a net, or dies of
-        it, gives no time and takes nothing from the others. The same race of a few hours ago is
-        recalled, unless it shall be run `anew`.
+        it, gives no time and takes nothing from the others. A race that an
+        earlier search ran a few hours ago is recalled, unless it shall be run `anew`.
         """
         key = self._key(runners, samples, rounds) if self._memory is not None else ""
-        known = self._recall(key, list(runners)) if self._memory is not None and not anew else None
+        anew = anew or self._memory is None or key in self._asked
+        self._asked.add(key)
+        known = None if anew else self._recall(key, list(runners))
         if known is not None:
             return known
         found = self._race(runners, samples, rounds, seconds)
@@ -252,11 +255,14 @@ class _File:
 def gains_over(
     watch: Stopwatch, first: Runner, rivals: Sequence[Runner], samples: Sequence[Arrays], *,
     rounds: int, seconds: float,
-) -> dict[int, Gain]:  # fmt: skip
-    """How much faster each rival is than the first net, by its place, of those that run."""
+) -> dict[int, Gain | None]:  # fmt: skip
+    """How much faster each rival is than the first net, by its place; None where it does not run.
+
+    Empty where the first net does not run: of the others nothing is known then.
+    """
     runners = {"": first} | {str(i): rival for i, rival in enumerate(rivals)}
     times = watch.race(runners, samples, rounds=rounds, seconds=seconds)
     slow = times.pop("")
     if not isinstance(slow, Times):
         return {}
-    return {int(i): t.gain_over(slow) for i, t in times.items() if isinstance(t, Times)}
+    return {int(i): t.gain_over(slow) if isinstance(t, Times) else None for i, t in times.items()}

@@ -13,10 +13,9 @@ import numpy as np
 import onnx_ir as ir
 
 from modelcheck.model.uses import only_user
-from modelcheck.transforms.graph import FLOATS, CannotChange, constant, is_standard, layer_name
+from modelcheck.transforms.graph import FLOATS, is_standard, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
-_WEIGHTED = ("Add", "Conv", "ConvTranspose", "Gemm", "MatMul", "Mul")
 _FEWEST = 8  # pixels of an image for one number of its gate
 
 
@@ -34,7 +33,10 @@ def _residual_into_gate(site: Site) -> bool:
             continue
         if not _is_gate(site, gate, x):
             return False
-        one = edit.initializer(f"{layer_name(node)}.one", np.ones((), _dtype(x).numpy()))
+        dtype = site.element_type(x)
+        if dtype not in FLOATS:
+            return False
+        one = edit.initializer(f"{layer_name(node)}.one", np.ones((), dtype.numpy()))
         sum_ = edit.node("Add", [gate, one], f"{layer_name(node)}/gate", like=gate)
         edit.set_input(maker, index, sum_)
         edit.remove(node, heir=product)
@@ -48,21 +50,6 @@ def _is_gate(site: Site, gate: ir.Value, x: ir.Value) -> bool:
     if dims is None or image is None or not len(dims) == len(image) > 2:
         return False
     return set(dims[2:]) == {1} and math.prod(d or _FEWEST for d in image[2:]) >= _FEWEST
-
-
-def _dtype(value: ir.Value | None) -> ir.DataType:
-    """The element type, where it is not declared that of the weights that it was made with."""
-    while value is not None and value.dtype not in FLOATS:
-        maker = value.producer()
-        if maker is None:
-            break
-        weight = constant(maker.inputs[1]) if is_standard(maker, *_WEIGHTED) else None
-        if weight is not None and weight.dtype in FLOATS:
-            return weight.dtype
-        value = maker.inputs[0] if maker.inputs else None
-    if value is None or value.dtype not in FLOATS:
-        raise CannotChange("its element type is not known")
-    return value.dtype
 
 
 RESIDUAL_INTO_GATE = Rule("residual-into-gate", frozenset(("Add",)), _residual_into_gate, opset=7)

@@ -18,7 +18,7 @@ channels-first      Let P turn (N, H, W, C) into (N, C, H, W). For operators f t
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -99,26 +99,39 @@ class Region:
             if v.is_graph_output() or any(use.node not in self.nodes for use in v.uses())
         ]  # fmt: skip
 
+    def before_turn(self, value: ir.Value) -> ir.Value | None:
+        """What P^-1 made a value of that comes from without, if it did; not of the region's own."""
+        maker = value.producer()
+        if maker is None or not self._turns(maker, self.turn.last):
+            return None
+        made_of = maker.inputs[0]
+        return None if made_of is None or made_of.producer() in self.nodes else made_of
+
+    def behind(self, value: ir.Value) -> list[ir.Node]:
+        """The transpositions P that read a result."""
+        return [use.node for use in value.uses() if self._turns(use.node, self.turn.first)]
+
     def is_worth_it(self) -> bool:
         before = after = 0
         all_inputs = True
         for value in self.reads():
-            maker = value.producer()
-            if _turns(maker, self.turn.last):
-                assert maker is not None
+            if self.before_turn(value) is not None:
                 if all(use.node in self.nodes for use in value.uses()):
                     before += self._elements(value)
             else:
                 after += self._elements(value)
-                all_inputs = all_inputs and maker is None
+                all_inputs = all_inputs and value.producer() is None
         for value in self.is_read():
-            behind = [use.node for use in value.uses() if use.node not in self.nodes]
-            turned = [_turns(node, self.turn.first) for node in behind]
-            before += self._elements(value) * sum(turned)
-            if value.is_graph_output() or not all(turned):
+            behind = self.behind(value)
+            others = [use.node for use in value.uses() if use.node not in self.nodes]
+            before += self._elements(value) * len(behind)
+            if value.is_graph_output() or len(behind) < len(others):
                 after += self._elements(value)
                 all_inputs = False
         return after < before or (after == before and all_inputs)
+
+    def _turns(self, node: ir.Node, perm: tuple[int, ...]) -> bool:
+        return node.graph is self.graph and _turns(node, perm)
 
     def _elements(self, value: ir.Value) -> int:
         return math.prod(d or 1 for d in self.static.dims(value) or ())
@@ -166,15 +179,9 @@ def _turn_around(edit: Edit, region: Region) -> None:
     reads, is_read = region.reads(), region.is_read()
     turned: dict[ir.Value, ir.Value] = {}
     for value in reads:
-        maker = value.producer()
-        if _turns(maker, turn.last):
-            assert maker is not None
-            assert maker.inputs[0] is not None
-            turned[value] = maker.inputs[0]
-        else:
-            turned[value] = edit.node(
-                "Transpose", [value], f"{value.name}/first", like=None, perm=turn.first
-            )
+        turned[value] = region.before_turn(value) or edit.node(
+            "Transpose", [value], f"{value.name}/first", like=None, perm=turn.first
+        )
     declared = {value: value.shape for value in is_read}
     for node in nodes:
         _turn_node(edit, node, turn, turned)
@@ -185,7 +192,7 @@ def _turn_around(edit: Edit, region: Region) -> None:
         if maker is not None and not value.uses() and not value.is_graph_output():
             edit.remove_unused(maker)
     for value in is_read:
-        _give_back(edit, value, nodes, turn, declared[value])
+        _give_back(edit, value, region, declared[value])
 
 
 def _turn_node(edit: Edit, node: ir.Node, turn: Turn, turned: Mapping[ir.Value, ir.Value]) -> None:
@@ -209,16 +216,16 @@ def _turn_node(edit: Edit, node: ir.Node, turn: Turn, turned: Mapping[ir.Value, 
             edit.own_constant(node, 1, np.array(moved, np.int64), "axes")
 
 
-def _give_back(
-    edit: Edit, value: ir.Value, nodes: Collection[ir.Node], turn: Turn, shape: ir.Shape | None
-) -> None:
+def _give_back(edit: Edit, value: ir.Value, region: Region, shape: ir.Shape | None) -> None:
     """Let those without read what they did: the result turned back, or as it is for P."""
-    outside = [(use.node, use.idx) for use in value.uses() if use.node not in nodes]
-    inside = [(use.node, use.idx) for use in value.uses() if use.node in nodes]
-    behind = [node for node, _ in outside if _turns(node, turn.first)]
+    outside = [(use.node, use.idx) for use in value.uses() if use.node not in region.nodes]
+    inside = [(use.node, use.idx) for use in value.uses() if use.node in region.nodes]
+    behind = region.behind(value)
     if value.is_graph_output() or len(behind) < len(outside):
         given_out = value.is_graph_output()
-        back = edit.node("Transpose", [value], f"{value.name}/last", like=None, perm=turn.last)
+        back = edit.node(
+            "Transpose", [value], f"{value.name}/last", like=None, perm=region.turn.last
+        )
         if given_out:
             edit.put_behind(value, back)
             back.shape = shape

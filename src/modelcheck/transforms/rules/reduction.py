@@ -23,7 +23,7 @@ from modelcheck.model.reduction_faults import (
     named_axes,
     reduces_all,
 )
-from modelcheck.transforms.graph import CannotChange, layer_name
+from modelcheck.transforms.graph import FLOATS, CannotChange, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
 _CHANNELS = 2  # axes before those of the image: the batch, the channels
@@ -33,6 +33,7 @@ _TURNS: Mapping[str, tuple[str, str]] = {
     "ReduceSumSquare": ("ReduceSumSquare", "ReduceSum"),
     "ReduceLogSum": ("ReduceSum", "ReduceLogSum"),
 }
+_ROUNDED = ("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")  # of integers
 _AXES_ARE_INPUT, _AXES_OF_SUM_ARE_INPUT = 18, 13  # opsets
 
 
@@ -45,6 +46,8 @@ def _in_turns(site: Site) -> bool:
     if reduces_all(axes, dims):
         heir = _reduced(site, node.op_type, x, ())
     elif misreads_last(axes, dims):
+        if node.op_type in _ROUNDED and site.element_type(x) not in FLOATS:
+            return False  # rounded twice it is another number
         first, second = _TURNS.get(node.op_type, (node.op_type, node.op_type))
         heir = _reduced(site, second, _reduced(site, first, x, axes[-_LAST:]), axes[:-_LAST])
     else:

@@ -11,9 +11,11 @@ import onnx_ir as ir
 
 from modelcheck.model.static import Static
 from modelcheck.transforms.edit import Edit
+from modelcheck.transforms.element_types import element_types
 from modelcheck.transforms.graph import FLOATS, CannotChange, constant, layer_name
 
 SLICE_TAKES_INPUTS = 10  # opset
+_TYPES = "element types"  # in what a rule has found out
 _TO_THE_END = np.iinfo(np.int64).max
 
 
@@ -40,6 +42,15 @@ class Site:
         if rank is not None and len(dims) != rank:
             raise CannotChange(f"'{name}' has {len(dims)} axes, not {rank}")
         return tuple(int(d) for d in dims[1:] if d is not None)
+
+    def element_type(self, value: ir.Value | None) -> ir.DataType:
+        """Declared or inferred. Raises CannotChange where it is not known."""
+        if _TYPES not in self.shared:
+            self.shared[_TYPES] = element_types(self.edit.model)
+        found = None if value is None else self.shared[_TYPES].get(value)
+        if not isinstance(found, ir.DataType):
+            raise CannotChange("its element type is not known")
+        return found
 
     def weight(self, index: int) -> np.ndarray:
         """The constant, floating-point array at an input."""
