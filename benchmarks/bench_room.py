@@ -90,7 +90,9 @@ def files(entry: ZooModel, folder: Path) -> tuple[Path, Path]:
     )  # fmt: skip
     path, sample = folder / "model.onnx", folder / "sample.npz"
     write_private(without_weights_as_inputs(as_float32(original)), path)
-    np.savez(sample, **next(iter(samples)).arrays)
+    arrays = next(iter(samples)).arrays
+    wide = {k: v.astype(np.float32) if v.dtype == np.float16 else v for k, v in arrays.items()}
+    np.savez(sample, **wide)
     return path, sample
 
 
