@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelcheck import units
-from modelcheck.data import open_samples
 from modelcheck.errors import ModelcheckError
 from modelcheck.judge import Comparison, measure_speed
 from modelcheck.model import Model
@@ -49,12 +48,7 @@ def main() -> None:
 def rows(entry: ZooModel, rules: list[str], folder: Path) -> Iterator[str]:
     """A line for each rule that finds something to rewrite."""
     original = entry.load()
-    settings = entry.data(folder, 4)
-    samples = open_samples(
-        settings.path, original.signature,
-        preprocessing=settings.preprocessing, shapes=settings.shapes, count=settings.count, seed=0,
-    )  # fmt: skip
-    arrays = [sample.arrays for sample in samples]
+    arrays = [sample.arrays for sample in entry.samples(original.signature, folder, 4)]
     for rule in rules:
         changed = rewrite(rules=(rule,))(original)
         if changed is original:

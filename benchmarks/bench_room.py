@@ -23,7 +23,6 @@ import numpy as np
 
 from bench_search import TEN
 from modelcheck import units
-from modelcheck.data import open_samples
 from modelcheck.model import Model
 from modelcheck.model.float32 import as_float32
 from modelcheck.model.saving import write_private
@@ -83,14 +82,9 @@ def main() -> None:
 def files(entry: ZooModel, folder: Path) -> tuple[Path, Path]:
     """The model in float32, its weights no inputs, and one sample."""
     original = entry.load()
-    data = entry.data(folder, 3)
-    samples = open_samples(
-        data.path, original.signature, preprocessing=data.preprocessing, shapes=data.shapes,
-        count=data.count,
-    )  # fmt: skip
     path, sample = folder / "model.onnx", folder / "sample.npz"
     write_private(without_weights_as_inputs(as_float32(original)), path)
-    arrays = next(iter(samples)).arrays
+    arrays = next(iter(entry.samples(original.signature, folder, 3))).arrays
     wide = {k: v.astype(np.float32) if v.dtype == np.float16 else v for k, v in arrays.items()}
     np.savez(sample, **wide)
     return path, sample

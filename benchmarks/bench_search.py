@@ -22,7 +22,7 @@ from pathlib import Path
 
 from measure import Peak
 from modelcheck import units
-from modelcheck.data import open_samples, split_in_three
+from modelcheck.data import split_in_three
 from modelcheck.errors import ModelcheckError
 from modelcheck.model.saving import save
 from modelcheck.recipe import TargetSettings
@@ -78,11 +78,7 @@ def main() -> int:
 def _searched(model: ZooModel, target: Target, seconds: float, exact: bool) -> Searched:
     loaded = model.load()
     with tempfile.TemporaryDirectory() as folder:
-        settings = model.data(Path(folder), _SAMPLES)
-        samples = open_samples(
-            settings.path, loaded.signature, preprocessing=settings.preprocessing,
-            shapes=settings.shapes, count=settings.count,
-        )  # fmt: skip
+        samples = model.samples(loaded.signature, Path(folder), _SAMPLES)
         lossy = not exact and not samples.synthetic
         plan = SearchPlan(
             loaded, split_in_three(samples, None, calibrate=lossy), TargetSettings(target),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelcheck.data import Sample, Samples, ThreeSets, open_samples, split_in_three
+from modelcheck.data import Sample, Samples, ThreeSets, split_in_three
 from modelcheck.errors import ModelcheckError
 from modelcheck.judge import Limits, default_limit
 from modelcheck.model import Model, load
@@ -47,14 +47,8 @@ class Subject:
     def of(cls, entry: ZooModel, folder: Path, count: int) -> Subject:
         """Calibration samples go into `folder`, whose files are the peers' to read."""
         original = entry.load()
-        data = entry.data(folder, count)
-        samples = split_in_three(
-            open_samples(
-                data.path, original.signature, preprocessing=data.preprocessing,
-                shapes=data.shapes, count=data.count,
-            ),
-            None, calibrate=True,
-        )  # fmt: skip
+        found = entry.samples(original.signature, folder, count)
+        samples = split_in_three(found, None, calibrate=True)
         path, wide = entry.path, as_float32(original)
         if wide.digest != original.digest:
             path = folder / "float32.onnx"
@@ -71,14 +65,7 @@ class Subject:
 def _more(entry: ZooModel, folder: Path, original: Model, samples: ThreeSets) -> Samples:
     """All images that neither calibrate nor choose: a few cannot tell 93 % of classes from 99 %."""
     folder.mkdir()
-    data = entry.data(folder, _LABELLED)
-    images = open_samples(
-        data.path,
-        original.signature,
-        preprocessing=data.preprocessing,
-        shapes=data.shapes,
-        count=data.count,
-    )
+    images = entry.samples(original.signature, folder, _LABELLED)
     assert samples.calibration is not None
     seen = {*samples.calibration.digests(), *samples.choosing.digests()}
     first = {digest: i for i, digest in reversed(list(enumerate(images.digests())))}

@@ -269,12 +269,8 @@ def _subjects(folder: Path) -> Iterator[Subject]:
         yield Subject(path.stem, model, samples)
     for one in zoo():
         if one.name in TRAINED:
-            model, settings = one.load(), one.data(folder, _SAMPLES)
-            samples = open_samples(
-                settings.path, model.signature, preprocessing=settings.preprocessing,
-                shapes=settings.shapes, count=_SAMPLES,
-            )  # fmt: skip
-            yield Subject(one.name, model, samples)
+            model = one.load()
+            yield Subject(one.name, model, one.samples(model.signature, folder, _SAMPLES))
 
 
 def show(out: Path) -> None:

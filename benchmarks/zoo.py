@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from modelcheck.data import Preprocessing, open_samples
+from modelcheck.data import Preprocessing, Samples, open_samples
 from modelcheck.data.folders import EXTENSIONS
 from modelcheck.model import Model, Signature, TensorSpec, load
 from modelcheck.process import Workspace
@@ -49,6 +49,14 @@ class ZooModel:
 
     def load(self) -> Model:
         return load(self.path)
+
+    def samples(self, signature: Signature, folder: Path, count: int) -> Samples:
+        """What `data` says, opened for this signature, which is the model's."""
+        settings = self.data(folder, count)
+        return open_samples(
+            settings.path, signature, preprocessing=settings.preprocessing,
+            shapes=settings.shapes, count=settings.count,
+        )  # fmt: skip
 
     def data(self, folder: Path, count: int) -> DataSettings:
         """Settings for `count` samples, or all there are; arrays that are made go into `folder`.
