@@ -86,14 +86,9 @@ def test_a_net_that_kills_or_is_refused_takes_nothing_from_the_others(
     assert isinstance(found["after"], Times)
 
 
-def test_a_net_that_falls_back_to_the_cpu_gets_no_time_and_blames_no_other(
-    net: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.usefixtures("pocl")
+def test_a_net_that_falls_back_to_the_cpu_gets_no_time_and_blames_no_other(net: Model) -> None:
     """OpenCV runs int8 nets on the CPU only."""
-    if not any(Path("/etc/OpenCL/vendors").glob("pocl*.icd")):
-        pytest.skip("there is no PoCL (Debian: pocl-opencl-icd)")
-    monkeypatch.setenv("OPENCV_OPENCL_DEVICE", ":CPU:")
-    monkeypatch.setenv("OPENCV_DNN_OPENCL_ALLOW_ALL_DEVICES", "1")
     with Workspace() as workspace, Stopwatch(Target.parse("opencl"), workspace, None) as watch:
         engine = Engine.CLASSIC if "classic" in watch.opencv().engines else Engine.AUTO
         float_net, int8_net = Runner(net, engine), Runner(quantized(kernel_shape=[3, 3]), engine)

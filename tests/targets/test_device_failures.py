@@ -19,15 +19,7 @@ FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 FORWARD = "    def forward(self, header, arrays):\n"
 
 
-pytestmark = pytest.mark.long
-
-
-@pytest.fixture(autouse=True)
-def pocl(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not any(Path("/etc/OpenCL/vendors").glob("pocl*.icd")):
-        pytest.skip("there is no PoCL (Debian: pocl-opencl-icd)")
-    monkeypatch.setenv("OPENCV_OPENCL_DEVICE", ":CPU:")
-    monkeypatch.setenv("OPENCV_DNN_OPENCL_ALLOW_ALL_DEVICES", "1")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("pocl")]
 
 
 def judged(monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: str) -> TargetResult:

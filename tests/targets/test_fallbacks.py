@@ -34,15 +34,6 @@ def no_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def pocl(monkeypatch: pytest.MonkeyPatch) -> None:
-    """OpenCL on the CPU, which OpenCV takes only if it is told to."""
-    if not any(Path("/etc/OpenCL/vendors").glob("pocl*.icd")):
-        pytest.skip("there is no PoCL (Debian: pocl-opencl-icd)")
-    for name, value in ON_CPU.items():
-        monkeypatch.setenv(name, value)
-
-
 def prove(target: str, engines: frozenset[str], model: Path = RESNET) -> Placement:
     wanted = Target.parse(target)
     if wanted.engine not in engines:

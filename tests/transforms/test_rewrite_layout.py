@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import onnx
@@ -26,6 +26,18 @@ IMAGE, OUT = (1, 6, 5, 3), ("a", "b", "c", "d")
 
 def operators(changed: Model) -> Counter[str]:
     return Counter(n.op_type for n in changed.graph)
+
+
+def assert_alike(
+    runner: Runner, original: Model, changed: Model, engines: Iterable[int] = ()
+) -> None:
+    """A valid model of the same outputs, in onnxruntime and on these engines of cv2."""
+    runner.check(changed)
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+    for engine in engines:
+        assert worst_error(expected, runner.opencv(changed, inputs, engine=engine)) < 10 * ROUNDING
 
 
 def behind(*nodes: object, then: str = "m", weights: dict[str, np.ndarray] | None = None) -> Model:
@@ -104,12 +116,9 @@ def test_arithmetic_goes_behind_the_transposition_and_gives_the_same(
 ) -> None:
     original = CASES[case]
     changed = rewrite(rules=["channels-first"])(original)
-    runner.check(changed)
     turns = [n for n in changed.graph if n.op_type == "Transpose"]
     assert all(n.inputs[0] is changed.graph.inputs[0] for n in turns)
-    inputs = inputs_for(original)
-    expected = runner.onnxruntime(original, inputs)
-    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+    assert_alike(runner, original, changed)
 
 
 # 5.0's classic engine dies of these however their axes lie.
@@ -150,11 +159,8 @@ def test_what_others_read_is_turned_back_under_its_own_name(runner: Runner) -> N
         {"mask": (1, 5, 6, 4), "flattened": ("a", "b"), "y": OUT, "z": OUT},
     )
     changed = rewrite(rules=["channels-first"])(original)
-    runner.check(changed)
     assert changed.signature.outputs[0].shape == (1, 5, 6, 4)
-    inputs = inputs_for(original)
-    expected = runner.onnxruntime(original, inputs)
-    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+    assert_alike(runner, original, changed)
 
 
 def test_no_more_is_turned_than_before() -> None:
@@ -282,13 +288,8 @@ NOT_INTO_CONV = {
 def test_a_pad_becomes_the_convolutions_own(runner: Runner, case: str) -> None:
     original = INTO_CONV[case]
     changed = rewrite(rules=["pad-into-conv"])(original)
-    runner.check(changed)
     assert operators(changed) == {"Conv": 1}
-    inputs = inputs_for(original)
-    expected = runner.onnxruntime(original, inputs)
-    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
-    for engine in ENGINES.values():
-        assert worst_error(expected, runner.opencv(changed, inputs, engine=engine)) < 10 * ROUNDING
+    assert_alike(runner, original, changed, ENGINES.values())
 
 
 @pytest.mark.parametrize("case", NOT_INTO_CONV)
@@ -342,15 +343,10 @@ GATES = {
 def test_a_residual_goes_into_the_gate(runner: Runner, case: str) -> None:
     original = GATES[case]
     changed = rewrite(rules=["residual-into-gate"])(original)
-    runner.check(changed)
     (sum_,) = [n for n in changed.graph if n.op_type == "Add"]
     assert sum_.inputs[0] is not None
     assert sum_.inputs[0].name == "g"
-    inputs = inputs_for(original)
-    expected = runner.onnxruntime(original, inputs)
-    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
-    for engine in ENGINES.values():
-        assert worst_error(expected, runner.opencv(changed, inputs, engine=engine)) < 10 * ROUNDING
+    assert_alike(runner, original, changed, ENGINES.values())
 
 
 @pytest.mark.parametrize(
@@ -367,13 +363,8 @@ def test_a_global_pool_is_a_mean(runner: Runner, x: tuple[int, ...], opset: int)
     pool = node("GlobalAveragePool", ["x"], ["y"], name="pool")
     original = model([pool], {}, {"x": x}, {"y": OUT[: len(x)]}, opset=opset)
     changed = rewrite(rules=["globalpool-as-mean"])(original)
-    runner.check(changed)
     assert operators(changed) == {"ReduceMean": 1}
-    inputs = inputs_for(original)
-    expected = runner.onnxruntime(original, inputs)
-    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
-    for engine in ENGINES.values():
-        assert worst_error(expected, runner.opencv(changed, inputs, engine=engine)) < 10 * ROUNDING
+    assert_alike(runner, original, changed, ENGINES.values())
 
 
 def test_a_global_pool_over_three_dimensions_stays() -> None:
@@ -399,10 +390,7 @@ def test_a_transposition_of_the_regions_own_result_is_none_before_it(runner: Run
         {}, {"x": (2, 4, 4, 4)}, {"y": OUT, "z": OUT, "q": OUT},
     )  # fmt: skip
     changed = rewrite(rules=["channels-first"])(original)
-    runner.check(changed)
-    inputs = inputs_for(original)
-    expected = runner.onnxruntime(original, inputs)
-    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+    assert_alike(runner, original, changed)
 
 
 def test_a_transposition_in_the_body_of_an_if_reads_what_it_did() -> None:

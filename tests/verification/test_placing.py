@@ -20,14 +20,6 @@ RESNET = FIXTURES / "digits_resnet.onnx"
 MACS = {"conv": 900, "fc": 100}
 
 
-@pytest.fixture
-def pocl(monkeypatch: pytest.MonkeyPatch) -> None:
-    if not any(Path("/etc/OpenCL/vendors").glob("pocl*.icd")):
-        pytest.skip("there is no PoCL (Debian: pocl-opencl-icd)")
-    monkeypatch.setenv("OPENCV_OPENCL_DEVICE", ":CPU:")
-    monkeypatch.setenv("OPENCV_DNN_OPENCL_ALLOW_ALL_DEVICES", "1")
-
-
 def placed(*layers: tuple[str, str]) -> Placement:
     return Placement("t", "t", ("p",), tuple(FallbackLayer(*y) for y in layers), None)
 
