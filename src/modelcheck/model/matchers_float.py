@@ -8,15 +8,12 @@ import onnx_ir as ir
 
 from modelcheck.model.float_faults import fused_batchnorm, other_size, rows_beyond
 from modelcheck.model.matchers import Matcher, names, padded
-from modelcheck.model.reduction_faults import (
-    REDUCTIONS,
-    misreads_last,
-    named_axes,
-    reduces_all,
-)
+from modelcheck.model.reduction_faults import misreads_last, named_axes, reduces_all
+from modelcheck.model.same_padding import same_total
 from modelcheck.model.scene import Scene
 from modelcheck.model.static import product
 from modelcheck.model.static.dims import Dims
+from modelcheck.model.static.layers import REDUCTIONS
 
 _WINDOWS = ("Conv", "MaxPool", "AveragePool", "QLinearConv")
 _HALVES = ("half_pixel", "pytorch_half_pixel", "align_corners")
@@ -332,10 +329,7 @@ def _pads(node: ir.Node) -> tuple[int, ...] | None:
 
 
 def _paddings(scene: Scene, node: ir.Node) -> Iterator[tuple[int, int]]:
-    """(pixels to pad in all, kernel span - 1) of each dimension whose size is known.
-
-    out = ceil(in / stride),  total = max(0, (out - 1) * stride + (k - 1) * dilation + 1 - in)
-    """
+    """(pixels to pad in all, kernel span - 1) of each dimension whose size is known."""
     dims = scene.static.dims(node.inputs[0])
     kernel = scene.kernel(node)
     for i, (size, k) in enumerate(zip((dims or ())[2:], kernel, strict=False)):
@@ -345,7 +339,7 @@ def _paddings(scene: Scene, node: ir.Node) -> Iterator[tuple[int, int]]:
         )
         if size is not None:
             span = (k - 1) * dilation
-            yield max(0, (-(-size // stride) - 1) * stride + span + 1 - size), span
+            yield same_total(size, span + 1, stride), span
 
 
 def _ratios(scene: Scene, node: ir.Node) -> Iterator[float]:

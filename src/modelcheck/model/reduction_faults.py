@@ -11,22 +11,15 @@ from itertools import dropwhile
 
 import onnx_ir as ir
 
-from modelcheck.model.static import Static
+from modelcheck.model.static import Static, ints
 
-REDUCTIONS = (
-    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
-    "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
-)  # fmt: skip
 _MISREAD = 3  # axes at the end, of more than one element but for the first
 
 
 def named_axes(node: ir.Node, static: Static) -> tuple[int, ...] | None:
     """The axes that a reduction names, ascending; None where it names none, or nobody knows."""
     dims = static.dims(node.inputs[0])
-    given = node.attributes.get_ints("axes", None)
-    if given is None and len(node.inputs) > 1:
-        array = static.constant(node.inputs[1])
-        given = None if array is None else [int(axis) for axis in array.reshape(-1)]
+    given = ints(node, "axes", 1, static)
     if not given or dims is None:
         return None
     return tuple(sorted({axis % len(dims) for axis in given}))

@@ -100,13 +100,13 @@ class Choosing:
         """
         refused = []
         times = self._steady_times()
-        mended = self.made((_MENDING,))
         for engine in self.engines:
             found = times[str(engine)]
             if isinstance(found, Times) and self._is_right(self.plan.model, engine):
                 self.original[engine] = found.median_s
                 continue
             reason = found.reason.splitlines()[0] if isinstance(found, NotRun) else _WRONG
+            mended = self.made((_MENDING,))
             if mended != self.plan.model and self._is_right(mended, engine):
                 self.mended.append(engine)
                 reason += "; with known faults mended (`rewrite`) it does"

@@ -15,7 +15,7 @@ from modelcheck.diagnose.net import Net
 from modelcheck.model import Model
 from modelcheck.model.static import Static
 from modelcheck.model.uses import only_user
-from modelcheck.transforms.graph import constant, is_standard, layer_name
+from modelcheck.transforms.graph import constant, is_constant, is_standard, layer_name
 from modelcheck.transforms.rules.activation import activations_behind
 
 INPUT = "x"  # of a layer by itself
@@ -110,7 +110,7 @@ def _with_what_is_fused(node: ir.Node) -> list[ir.Node]:
     after = only_user(node.outputs[0])
     if node.op_type == "MatMul" and after is not None and is_standard(after, "Add"):
         others = [v for v in after.inputs if v is not None and v is not node.outputs[0]]
-        if all(constant(v) is not None for v in others):
+        if all(map(is_constant, others)):
             found.append(after)
     return [*found, *activations_behind(found[-1].outputs[0])]
 

@@ -105,8 +105,8 @@ class Stopwatch(Closing):
         """Time every net in each of at most so many rounds, each in a new order.
 
         It ends early after `seconds`, but not before a few rounds. What refuses a net, or dies of
-        it, gives no time and takes nothing from the others. A race that an
-        earlier search ran a few hours ago is recalled, unless it shall be run `anew`.
+        it, gives no time and takes nothing from the others. A race that an earlier search ran a few
+        hours ago is recalled, unless it shall be run `anew`.
         """
         key = self._key(runners, samples, rounds) if self._memory is not None else ""
         anew = anew or self._memory is None or key in self._asked

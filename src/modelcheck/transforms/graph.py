@@ -256,7 +256,7 @@ def _report_computed(graph: ir.Graph, context: Context) -> None:
 
 def _only_constants(node: ir.Node) -> bool:
     given = [value for value in node.inputs if value is not None]
-    return bool(given) and all(constant(value) is not None for value in given)
+    return bool(given) and all(map(is_constant, given))
 
 
 def _bodies(node: ir.Node) -> Iterator[ir.Graph]:

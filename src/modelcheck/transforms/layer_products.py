@@ -15,8 +15,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.lib.stride_tricks import sliding_window_view
 
+from modelcheck.model.same_padding import same_padding
 from modelcheck.transforms.graph import Slot
-from modelcheck.transforms.same_padding import same_padding
 
 PRODUCTS = frozenset({"Conv", "MatMul"})
 

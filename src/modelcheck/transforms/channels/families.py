@@ -17,7 +17,14 @@ import onnx_ir as ir
 
 from modelcheck.model.static import Static, ints
 from modelcheck.transforms.channels.picks import MOVEMENTS, Pick, Picks
-from modelcheck.transforms.graph import FLOATS, constant, is_standard, layer_name, slot_of
+from modelcheck.transforms.graph import (
+    FLOATS,
+    constant,
+    is_constant,
+    is_standard,
+    layer_name,
+    slot_of,
+)
 
 _LEAST_RANK = 3
 # Finite for every finite number, so that what a channel of zeros becomes is harmless.
@@ -219,7 +226,7 @@ class Families:
         x, y = node.inputs[0], node.outputs[0]
         family = None if x is None else self._of.get(x)
         others = any(v.uses() or v.is_graph_output() for v in node.outputs[1:])
-        constants = all(constant(v) is not None for v in node.inputs[1:] if v is not None)
+        constants = all(is_constant(v) for v in node.inputs[1:] if v is not None)
         if x is None or family is None or others or not constants:
             return False
         if is_standard(node, "Pad") and not self._pads_space_alone(node):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from modelcheck.transforms.graph import constant, is_standard
+from modelcheck.transforms.graph import is_constant, is_standard
 from modelcheck.transforms.rules.rule import Rule, Site
 
 # Of one tensor, element by element. PRelu alone takes constants that are not scalars.
@@ -31,7 +31,7 @@ def activations_behind(value: ir.Value) -> tuple[ir.Node, ...]:
     if value.is_graph_output() or any(maker and node.graph is not maker.graph for node in users):
         return ()
     if len(users) == 1 and is_standard(users[0], *_ACTIVATIONS) and users[0].inputs[0] is value:
-        constants = all(v is None or constant(v) is not None for v in users[0].inputs[1:])
+        constants = all(v is None or is_constant(v) for v in users[0].inputs[1:])
         return (users[0],) if constants else ()
     gates = [node for node in users if is_standard(node, *_GATES)]
     products = [node for node in users if is_standard(node, "Mul")]

@@ -27,6 +27,7 @@ import onnx_ir as ir
 
 from modelcheck.model.static.layers import window
 from modelcheck.transforms.graph import CannotChange, layer_name
+from modelcheck.transforms.rules.padding import padded
 from modelcheck.transforms.rules.rule import Rule, Site
 
 _PAD_AND_SLICE_TAKE_INPUTS, _GEMM_BROADCASTS, _GEMM_WITHOUT_BIAS = 11, 7, 11  # opsets
@@ -167,14 +168,11 @@ def _multiply(site: Site, conv: Convolution, matrix: np.ndarray, x: ir.Value) ->
 
 def _taps(site: Site, conv: Convolution) -> list[ir.Value]:
     """(N, C, *size) -> for each place in the kernel what it multiplies, (N, C, *result)."""
-    edit, stem = site.edit, layer_name(site.node)
     x = site.node.inputs[0]
     assert x is not None
     if any(conv.pads):
         n = len(conv.size)
-        pads = [0, 0, *conv.pads[:n], 0, 0, *conv.pads[n:]]
-        widths = edit.initializer(f"{stem}.pads", np.array(pads, np.int64))
-        x = edit.node("Pad", [x, widths], f"{stem}/pad", like=None)
+        x = padded(site, list(zip(conv.pads[:n], conv.pads[n:], strict=True)))
     axes = range(2, 2 + len(conv.size))
     taps = []
     for tap in product(*map(range, conv.kernel)):

@@ -27,12 +27,12 @@ import onnx_ir as ir
 
 from modelcheck.model.static.layers import window
 from modelcheck.transforms.graph import CannotChange, layer_name
+from modelcheck.transforms.rules.padding import PAD_TAKES_INPUTS, padded
 from modelcheck.transforms.rules.rule import Rule, Site
 
 _BLOCK = 8
 _MERGED = (2, 4)  # channels of a group; of 1 it is depthwise, of 8 it is as it should be
 _WIDE, _NARROW = 5, 3  # kernels
-_PAD_TAKES_INPUTS = 11  # opset
 
 
 def _in_eights(site: Site) -> bool:
@@ -105,15 +105,11 @@ def _in_threes(site: Site) -> bool:
 
 def _padded(site: Site) -> ir.Value:
     """x with the layer's own padding, and a row and a column for the zeros beyond the kernel."""
-    x, stem = site.node.inputs[0], layer_name(site.node)
-    assert x is not None
     top, left, bottom, right = site.ints("pads", (0,) * 4)
     if site.node.attributes.get_string("auto_pad", "NOTSET") == "VALID":
         top = left = bottom = right = 0
-    widths = np.array([0, 0, top, left, 0, 0, bottom + 1, right + 1], np.int64)
-    pads = site.edit.initializer(f"{stem}.pads", widths)
-    return site.edit.node("Pad", [x, pads], f"{stem}/pad", like=None)
+    return padded(site, [(top, bottom + 1), (left, right + 1)])
 
 
 IN_EIGHTS = Rule("groups-in-eights", frozenset(("Conv",)), _in_eights)
-IN_THREES = Rule("depthwise-in-threes", frozenset(("Conv",)), _in_threes, opset=_PAD_TAKES_INPUTS)
+IN_THREES = Rule("depthwise-in-threes", frozenset(("Conv",)), _in_threes, opset=PAD_TAKES_INPUTS)

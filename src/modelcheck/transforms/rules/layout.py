@@ -12,7 +12,7 @@ channels-first      Let P turn (N, H, W, C) into (N, C, H, W). For operators f t
 
                     Engines are slow where the axis that they broadcast over is short: on 5.0 new
                     a product of 256x128 pixels with 3 channels takes 0.8 ms with the channels
-                    last. person_reid_0288, which normalizes its input so, 1.38x.
+                    last. person_reid_0288, which normalizes its input so, 1.55x.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _OVER_AXES = (
     "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
     "ReduceSumSquare",
 )  # fmt: skip
+_TURNED = (*_OF_ONE, *_OF_SOME, *_ALONG_AN_AXIS, *_OVER_AXES)
 _MANY = frozenset((*_OF_SOME, "Concat"))  # that compute with all their inputs, and not the first
 _LEAST_RANK, _OPSET = 4, 13
 
@@ -137,8 +138,7 @@ class Region:
         return math.prod(d or 1 for d in self.static.dims(value) or ())
 
     def _may_be_turned(self, node: ir.Node) -> bool:
-        known = (*_OF_ONE, *_OF_SOME, *_ALONG_AN_AXIS, *_OVER_AXES)
-        if node.graph is not self.graph or not is_standard(node, *known):
+        if node.graph is not self.graph or not is_standard(node, *_TURNED):
             return False
         if not all(map(self._is_image, node.outputs)):
             return False
@@ -221,8 +221,8 @@ def _give_back(edit: Edit, value: ir.Value, region: Region, shape: ir.Shape | No
     outside = [(use.node, use.idx) for use in value.uses() if use.node not in region.nodes]
     inside = [(use.node, use.idx) for use in value.uses() if use.node in region.nodes]
     behind = region.behind(value)
-    if value.is_graph_output() or len(behind) < len(outside):
-        given_out = value.is_graph_output()
+    given_out = value.is_graph_output()
+    if given_out or len(behind) < len(outside):
         back = edit.node(
             "Transpose", [value], f"{value.name}/last", like=None, perm=region.turn.last
         )
@@ -259,12 +259,9 @@ def _axes(node: ir.Node) -> tuple[int, ...] | None:
     return None if tensor is None else tuple(int(axis) for axis in tensor.numpy().reshape(-1))
 
 
-def _turns(node: ir.Node | None, perm: tuple[int, ...]) -> bool:
-    return (
-        node is not None
-        and is_standard(node, "Transpose")
-        and tuple(node.attributes.get_ints("perm", ()) or ()) == perm
-    )
+def _turns(node: ir.Node, perm: tuple[int, ...]) -> bool:
+    given = node.attributes.get_ints("perm", ())
+    return is_standard(node, "Transpose") and tuple(given or ()) == perm
 
 
 CHANNELS_FIRST = Rule("channels-first", frozenset(("Transpose",)), _channels_first, opset=_OPSET)

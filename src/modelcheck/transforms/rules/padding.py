@@ -26,10 +26,11 @@ import numpy as np
 import onnx_ir as ir
 
 from modelcheck.model.float_faults import other_size, rows_beyond
+from modelcheck.model.same_padding import same_padding
+from modelcheck.model.static import ints
 from modelcheck.model.uses import only_user
 from modelcheck.transforms.graph import CannotChange, constant, is_standard, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
-from modelcheck.transforms.same_padding import same_padding
 
 PAD_TAKES_INPUTS = 11  # opset
 
@@ -118,7 +119,7 @@ def _pad_into_conv(site: Site) -> bool:
     pad = None if node.inputs[0] is None else node.inputs[0].producer()
     if pad is None or not is_standard(pad, "Pad") or only_user(pad.outputs[0]) is not node:
         return False
-    added = _zeros_added(pad)
+    added = _zeros_added(site, pad)
     auto = node.attributes.get_string("auto_pad", "NOTSET")
     if added is None or added[:2] != (0, 0) or auto not in ("NOTSET", "VALID"):
         return False
@@ -139,20 +140,18 @@ def _pad_into_conv(site: Site) -> bool:
     return True
 
 
-def _zeros_added(pad: ir.Node) -> tuple[int, ...] | None:
+def _zeros_added(site: Site, pad: ir.Node) -> tuple[int, ...] | None:
     """How many zeros a Pad puts at the begin of each axis, then at the end; None if others."""
     if pad.attributes.get_string("mode", "constant") != "constant":
         return None
-    inputs = [*pad.inputs, None, None, None]
-    if len(pad.inputs) == 1:  # before opset 11
-        if pad.attributes.get_float("value", 0.0) != 0.0:
-            return None
-        return tuple(pad.attributes.get_ints("pads", ()) or ()) or None
-    widths, value = constant(inputs[1]), constant(inputs[2])
-    is_zero = inputs[2] is None or (value is not None and not value.numpy().any())
-    if widths is None or not is_zero or inputs[3] is not None:
-        return None
-    return tuple(int(width) for width in widths.numpy().reshape(-1))
+    _, _, value, axes = (*pad.inputs, None, None, None)[:4]
+    if value is None:
+        is_zero = pad.attributes.get_float("value", 0.0) == 0.0  # as before opset 11
+    else:
+        tensor = constant(value)
+        is_zero = tensor is not None and not tensor.numpy().any()
+    widths = ints(pad, "pads", 1, site.static)
+    return tuple(widths) if is_zero and axes is None and widths is not None else None
 
 
 EXPLICIT_PADS = Rule("explicit-pads", frozenset(("Conv", "MaxPool", "AveragePool")), _explicit_pads)

@@ -27,10 +27,10 @@ from modelcheck.model.static import Static
 from modelcheck.model.uses import only_user
 from modelcheck.transforms.graph import FLOATS, CannotChange, constant, is_standard, layer_name
 from modelcheck.transforms.rules.activation import activations_behind
+from modelcheck.transforms.rules.padding import PAD_TAKES_INPUTS, padded
 from modelcheck.transforms.rules.rule import Rule, Site
 
 _BLOCK = 8
-_PAD_TAKES_INPUTS = 11  # opset
 
 
 def _in_eights(site: Site) -> bool:
@@ -49,7 +49,7 @@ def _in_eights(site: Site) -> bool:
     grown = [i for i, (d, w) in enumerate(zip(size, wider, strict=True)) if d != w]
     strides = site.ints("strides", (1,) * len(size))
     more = [(w - d) * s for d, w, s in zip(size, wider, strides, strict=True)]
-    edit.set_input(node, 0, _padded(site, more))
+    edit.set_input(node, 0, padded(site, [(0, end) for end in more]))
     last = _end_of_chain(site)
     axes = [2 + i for i in grown]
     edit.put_behind(last, site.cut(last, [0] * len(axes), [size[i] for i in grown], axes, "cut"))
@@ -70,14 +70,6 @@ def _fitting(size: Sequence[int]) -> tuple[int, ...]:
     """The smallest size from this one on that has a multiple of 8 pixels."""
     sizes = product(*(range(d, d + _BLOCK) for d in size))
     return min((s for s in sizes if np.prod(s) % _BLOCK == 0), key=lambda s: (np.prod(s), s))
-
-
-def _padded(site: Site, more: Sequence[int]) -> ir.Value:
-    x, stem = site.node.inputs[0], layer_name(site.node)
-    assert x is not None
-    widths = np.array([0] * (4 + len(more)) + list(more), np.int64)
-    pads = site.edit.initializer(f"{stem}.pads", widths)
-    return site.edit.node("Pad", [x, pads], f"{stem}/pad", like=None)
 
 
 def _end_of_chain(site: Site) -> ir.Value:
@@ -116,4 +108,4 @@ def _is_pointwise(node: ir.Node, x: ir.Value) -> bool:
     )
 
 
-IN_EIGHTS = Rule("pixels-in-eights", frozenset(("Conv",)), _in_eights, opset=_PAD_TAKES_INPUTS)
+IN_EIGHTS = Rule("pixels-in-eights", frozenset(("Conv",)), _in_eights, opset=PAD_TAKES_INPUTS)

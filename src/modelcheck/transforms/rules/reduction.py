@@ -17,12 +17,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from modelcheck.model.reduction_faults import (
-    REDUCTIONS,
-    misreads_last,
-    named_axes,
-    reduces_all,
-)
+from modelcheck.model.reduction_faults import misreads_last, named_axes, reduces_all
+from modelcheck.model.static.layers import REDUCTIONS
 from modelcheck.transforms.graph import FLOATS, CannotChange, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
@@ -82,4 +78,4 @@ def _reduced(site: Site, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.V
 
 
 GLOBAL_AS_MEAN = Rule("globalpool-as-mean", frozenset(("GlobalAveragePool",)), _as_mean)
-IN_TURNS = Rule("reductions-in-turns", frozenset(REDUCTIONS), _in_turns)
+IN_TURNS = Rule("reductions-in-turns", REDUCTIONS, _in_turns)

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from modelcheck.model.static import Static
 from modelcheck.transforms.edit import Edit
-from modelcheck.transforms.element_types import element_types
+from modelcheck.transforms.element_types import Types, element_types
 from modelcheck.transforms.graph import FLOATS, CannotChange, constant, layer_name
 
 SLICE_TAKES_INPUTS = 10  # opset
@@ -47,10 +47,10 @@ class Site:
         """Declared or inferred. Raises CannotChange where it is not known."""
         if _TYPES not in self.shared:
             self.shared[_TYPES] = element_types(self.edit.model)
-        found = None if value is None else self.shared[_TYPES].get(value)
-        if not isinstance(found, ir.DataType):
+        types: Types = self.shared[_TYPES]
+        if value is None or value not in types:
             raise CannotChange("its element type is not known")
-        return found
+        return types[value]
 
     def weight(self, index: int) -> np.ndarray:
         """The constant, floating-point array at an input."""

@@ -26,6 +26,7 @@ import onnx_ir as ir
 
 from modelcheck.transforms.graph import layer_name
 from modelcheck.transforms.rules.convolution import Convolution, read
+from modelcheck.transforms.rules.padding import padded
 from modelcheck.transforms.rules.rule import Rule, Site
 
 _BLOCK = 8
@@ -91,10 +92,7 @@ def _stack(site: Site, conv: Convolution, stacked: int, *, made: int, step: int)
     last = step * (made - 1) + conv.dilations[0] * (stacked - 1)  # the last row that is read
     beyond = max(last + 1 - first - conv.size[0], 0)
     if first or beyond:
-        widths = np.zeros(2 * (2 + n), np.int64)
-        widths[2], widths[4 + n] = first, beyond
-        pads = edit.initializer(f"{stem}.pads", widths)
-        x = edit.node("Pad", [x, pads], f"{stem}/pad", like=None)
+        x = padded(site, [(first, beyond), *[(0, 0)] * (n - 1)])
     begins = [conv.dilations[0] * j for j in range(stacked)]
     parts = [
         site.cut(x, [begin], [begin + step * (made - 1) + 1], [2], "rows", steps=[step])
