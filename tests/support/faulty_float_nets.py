@@ -249,11 +249,11 @@ def _shape_of(*sizes: int | str) -> Make:
     return make
 
 
-def _norm(*turns: list[int]) -> Make:
+def _norm(*turns: list[int], batch: int = 1) -> Make:
     """x plus its norm over these axes, one turn after the other; over all where none is named."""
 
     def make() -> Model:
-        g = Graph(1, 4, 5, 6)
+        g = Graph(batch, 4, 5, 6)
         norm = "x"
         for axes in turns:
             norm = g.op("ReduceL2", norm, **({"axes": axes} if axes else {}))
@@ -297,7 +297,13 @@ FLOAT_CASES: dict[str, Case] = {
         _normalized_behind("SiLU"), _normalized_behind("SiLU", written_out=True),
         _normalized_behind("Selu"), least=0.2,
     ),
-    "reduced-over-the-last": Case(_norm([1, 2, 3]), _norm([2, 3], [1]), _norm([1, 2]), least=0.02),
+    "reduced-over-three": Case(
+        _norm([1, 2, 3]), _norm([2, 3], [1]), _norm([0, 2, 3], batch=2), least=0.02
+    ),
+    "reduced-over-three-between": Case(
+        _norm([0, 2, 3], batch=3), _norm([2, 3], [0], batch=3), _norm([1, 2, 3], batch=3),
+        least=0.02,
+    ),
     "reduced-over-all": Case(_norm([0, 1, 2, 3]), _norm([]), _norm([0, 2, 3])),
     "dilated-pool": Case(
         _window("MaxPool", 3, dilations=[2, 2]), None, _window("MaxPool", 3, dilations=[1, 1])

@@ -12,7 +12,8 @@ MENDED = {
     "depthwise-padded-below": CLASSIC,
     "one-dimension-padded-at-one-end": CLASSIC,
     "batchnorm-behind-activation": NEW,
-    "reduced-over-the-last": CLASSIC,
+    "reduced-over-three": CLASSIC,
+    "reduced-over-three-between": NEW,
     "reduced-over-all": CLASSIC,
 }
 ROUNDING = 5e-6

@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from modelcheck.model.float_faults import fused_batchnorm, other_size, rows_beyond
 from modelcheck.model.matchers import Matcher, names, padded
-from modelcheck.model.reduction_faults import misreads_last, named_axes, reduces_all
+from modelcheck.model.reduction_faults import are_last, misreads, named_axes, reduces_all
 from modelcheck.model.same_padding import same_total
 from modelcheck.model.scene import Scene
 from modelcheck.model.static import product
@@ -122,12 +122,20 @@ def reduced_over_all(scene: Scene) -> list[str]:
     return names(n for n, axes, dims in _reductions(scene) if reduces_all(axes, dims))
 
 
-def reduced_over_the_last(scene: Scene) -> list[str]:
-    """A reduction over the last three axes or more, but not over all."""
-    return names(
-        n for n, axes, dims in _reductions(scene)
-        if misreads_last(axes, dims) and not reduces_all(axes, dims)
-    )  # fmt: skip
+def reduced_over_three(scene: Scene) -> list[str]:
+    """A reduction over three axes or more, but not over all."""
+    return names(n for n, _, _ in _misread(scene))
+
+
+def reduced_over_three_between(scene: Scene) -> list[str]:
+    """And these are not the last axes."""
+    return names(n for n, axes, dims in _misread(scene) if not are_last(axes, dims))
+
+
+def _misread(scene: Scene) -> Iterator[tuple[ir.Node, tuple[int, ...], Dims]]:
+    for node, axes, dims in _reductions(scene):
+        if misreads(axes, dims) and not reduces_all(axes, dims):
+            yield node, axes, dims
 
 
 def _reductions(scene: Scene) -> Iterator[tuple[ir.Node, tuple[int, ...], Dims]]:

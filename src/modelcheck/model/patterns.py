@@ -76,6 +76,7 @@ _AS_MATMUL = "Write it as MatMul and Add before quantizing, as `quantize` does."
 _NEW_ENGINE = "Use the new engine of OpenCV 5."
 _PADS = "Write the padding out as pads: rewrite with rules=explicit-pads."
 _PAD_FIRST = "Pad before it: rewrite with rules=pad-before-conv."
+_IN_TURNS = "Reduce over the last two, then the others: rewrite with rules=reductions-in-turns."
 _WRONG, _FAILS, _SLOW = Severity
 
 PATTERNS = (
@@ -208,10 +209,14 @@ PATTERNS = (
         f.batchnorm_behind_activation,
     ),
     Pattern(
-        "reduced-over-the-last", "a reduction over the last three axes or more (error 0.03 to 0.5 "
-        "for means and sums)",
-        OLD, _WRONG, "Reduce over the last two, then the others: rewrite with "
-        "rules=reductions-in-turns.", f.reduced_over_the_last,
+        "reduced-over-three", "a reduction over three axes or more, of which all but the last two "
+        "have more than two elements (error 0.03 to 0.5 for means and sums)",
+        OLD, _WRONG, _IN_TURNS, f.reduced_over_three,
+    ),
+    Pattern(
+        "reduced-over-three-between", "the same, where an axis that stays lies behind or between "
+        "them",
+        (NEW,), _WRONG, _IN_TURNS, f.reduced_over_three_between,
     ),
     Pattern(
         "reduced-over-all", "a reduction over all axes, each of them named: a crash",
