@@ -15,6 +15,7 @@ _NARROWEST = 1e-30
 # How far the ends of a range may move in, and in how many steps it is tried.
 _NARROWEST_PART, _PARTS = 0.2, 81
 _UNSEEN = 1e-9
+_STEPS = np.arange(257)
 _LARGEST_STEP = 127  # of a weight: -128 has no counterpart
 
 
@@ -67,40 +68,68 @@ def narrowed(seen: Histogram, criterion: Literal["mse", "entropy"]) -> Range:
     if not is_usable(whole) or whole.maximum <= whole.minimum or not counts.any():
         return whole
     centres = seen.centres
-    loss = _squared_error if criterion == "mse" else _divergence
+    loss = (_SquaredError if criterion == "mse" else _Divergence)(centres, counts)
     parts = np.linspace(1.0, _NARROWEST_PART, _PARTS)
-    losses = [loss(centres, counts, part * whole.minimum, part * whole.maximum) for part in parts]
+    low, high = min(whole.minimum, 0.0), max(whole.maximum, 0.0)
+    losses = [loss(part * low, part * high) for part in parts]
     best = float(parts[int(np.argmin(losses))])
     return replace(whole, minimum=best * whole.minimum, maximum=best * whole.maximum)
 
 
-def _squared_error(centres: np.ndarray, counts: np.ndarray, low: float, high: float) -> float:
-    low, high = min(low, 0.0), max(high, 0.0)
-    step = (high - low) / 255
-    rounded = low + step * np.rint((centres.clip(low, high) - low) / step)
-    return float(np.sum(counts * (centres - rounded) ** 2))
+class _SquaredError:
+    """Of a histogram's numbers from the nearest of 256 steps between two ends."""
+
+    def __init__(self, centres: np.ndarray, counts: np.ndarray) -> None:
+        self._centres, self._counts = centres, counts
+
+    def __call__(self, low: float, high: float) -> float:
+        step = (high - low) / 255
+        rounded = low + step * np.rint((self._centres.clip(low, high) - low) / step)
+        return float(np.sum(self._counts * (self._centres - rounded) ** 2))
 
 
-def _divergence(centres: np.ndarray, counts: np.ndarray, low: float, high: float) -> float:
-    low, high = min(low, 0.0), max(high, 0.0)
-    inside = (centres >= low) & (centres <= high)
-    if not inside.any():
-        return math.inf
-    kept = counts[inside].copy()
-    first, last = np.flatnonzero(inside)[[0, -1]]
-    kept[0] += counts[:first].sum()
-    kept[-1] += counts[last + 1 :].sum()
-    steps = np.rint((centres[inside] - low) / ((high - low) / 255)).astype(int)
-    # Each step's numbers are spread evenly over those of its bins that held any.
-    held = counts[inside] > 0
-    total = np.bincount(steps, weights=counts[inside], minlength=256)
-    bins = np.bincount(steps, weights=held, minlength=256)
-    spread = np.where(held, total[steps] / np.maximum(bins[steps], 1), 0.0)
-    p, q = kept / kept.sum(), spread / max(spread.sum(), 1.0)
-    both = p > 0
-    if np.any(q[both] == 0):
-        q = np.where(both & (q == 0), _UNSEEN, q)
-    return float(np.sum(p[both] * np.log(p[both] / q[both])))
+class _Divergence:
+    """Kullback-Leibler, of a histogram from what 256 steps between two ends leave of it.
+
+    Let c be the counts of the bins between the ends, c' the same with all that lie beyond added to
+    the outermost two, and T_s their number in step s, which N_s of its bins held. Each step's
+    numbers are spread evenly over those bins:
+
+        p = c' / sum(c'),   q = T_s / N_s / sum(T) where c > 0
+        sum(p log p) = sum(c' log c') / sum(c') - log sum(c')
+        sum(p log q) = sum(T_s log(T_s / N_s / sum(T))) / sum(c')     and what lies beyond
+
+    All of these are sums over neighbouring bins, so differences of running sums.
+    """
+
+    def __init__(self, centres: np.ndarray, counts: np.ndarray) -> None:
+        self._centres, self._counts = centres, counts
+        self._total, self._held, self._logs = (
+            np.concatenate([[0.0], np.cumsum(terms)])
+            for terms in (counts, counts > 0, counts * np.log(np.maximum(counts, 1.0)))
+        )
+
+    def __call__(self, low: float, high: float) -> float:
+        begin = int(np.searchsorted(self._centres, low, "left"))
+        end = int(np.searchsorted(self._centres, high, "right"))
+        if begin >= end:
+            return math.inf
+        everywhere, inside = self._total[-1], max(self._total[end] - self._total[begin], 1.0)
+        steps = np.rint((self._centres[begin:end] - low) / ((high - low) / 255))
+        bounds = begin + np.searchsorted(steps, _STEPS)
+        in_step, bins = np.diff(self._total[bounds]), np.diff(self._held[bounds])
+        q = in_step / np.maximum(bins, 1.0) / inside
+        log_q = np.log(np.where(q > 0, q, _UNSEEN))
+        own = self._logs[end] - self._logs[begin]
+        cross = float(in_step @ log_q)
+        beyond = {begin: self._total[begin]}
+        beyond[end - 1] = beyond.get(end - 1, 0.0) + everywhere - self._total[end]
+        for k, more in beyond.items():
+            count = self._counts[k]
+            if more:
+                own += (count + more) * np.log(count + more) - count * np.log(max(count, 1.0))
+                cross += more * (log_q[int(steps[k - begin])] if count else np.log(_UNSEEN))
+        return float((own - cross) / everywhere - np.log(everywhere))
 
 
 def weight_scale(
