@@ -6,6 +6,7 @@ environment with 4.14 these tests hold its column, in one with 5.0 those of its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 
@@ -21,6 +22,7 @@ from modelcheck.model.saving import write_private
 from modelcheck.process import ChildLimits, Workspace
 from modelcheck.reference import Reference
 from modelcheck.targets import Engine, Target, TargetSession
+from modelcheck.transforms import rewrite
 
 ROWS = {pattern.id: pattern for pattern in PATTERNS}
 CELLS = [(row, engine) for row in CASES for engine in ROWS[row].engines]
@@ -89,6 +91,11 @@ def inputs(row: str, model: Model) -> np.ndarray:
     return (CASES[row].x or normal)(model)
 
 
+def rules(pattern: Pattern) -> list[str]:
+    """What `rewrite` is to be asked for, by the remedy."""
+    return re.findall(r"rules=([\w-]+)", pattern.remedy)
+
+
 def needs(lab: Lab, column: str) -> None:
     if column not in lab.columns:
         pytest.skip(f"OpenCV {lab.opencv.version} is not {column}")
@@ -117,9 +124,18 @@ def test_the_form_that_the_remedy_names_is_right(lab: Lab, row: str, column: str
     needs(lab, column)
     right = CASES[row].right
     if right is None:
-        assert "Use" in ROWS[row].remedy or ROWS[row].when
+        assert "Use" in ROWS[row].remedy or ROWS[row].when or rules(ROWS[row])
         return
     model = built(right)
+    assert lab.error(model, inputs(row, model), column) <= _tolerance(model)
+
+
+@pytest.mark.parametrize(("row", "column"), [c for c in CELLS if rules(ROWS[c[0]])])
+def test_the_rule_that_the_remedy_names_mends_it(lab: Lab, row: str, column: str) -> None:
+    needs(lab, column)
+    original = built(CASES[row].shows)
+    model = rewrite(rules=rules(ROWS[row]))(original)
+    assert model is not original
     assert lab.error(model, inputs(row, model), column) <= _tolerance(model)
 
 

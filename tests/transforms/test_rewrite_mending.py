@@ -15,6 +15,8 @@ MENDED = {
     "reduced-over-three": CLASSIC,
     "reduced-over-three-between": NEW,
     "reduced-over-all": CLASSIC,
+    "transposed-size": NEW,
+    "transposed-1d": CLASSIC,
 }
 ROUNDING = 5e-6
 

@@ -77,6 +77,8 @@ _NEW_ENGINE = "Use the new engine of OpenCV 5."
 _PADS = "Write the padding out as pads: rewrite with rules=explicit-pads."
 _PAD_FIRST = "Pad before it: rewrite with rules=pad-before-conv."
 _IN_TURNS = "Reduce over the last two, then the others: rewrite with rules=reductions-in-turns."
+_PLAIN = "Write pads and kernel out: rewrite with rules=convtranspose-plain."
+_IN_2D = "Write it over two: rewrite with rules=convtranspose-plain."
 _WRONG, _FAILS, _SLOW = Severity
 
 PATTERNS = (
@@ -229,25 +231,23 @@ PATTERNS = (
     ),
     Pattern(
         "transposed-size", "ConvTranspose with auto_pad or output_shape: another size",
-        ALL, _WRONG, "Write pads and output_padding out.", f.transposed_size,
+        ALL, _WRONG, _PLAIN, f.transposed_size,
     ),
     Pattern(
         "transposed-dilated", "dilated ConvTranspose: the dilation is ignored",
-        (V4,), _WRONG, "Use OpenCV 5.", f.with_dilations("ConvTranspose"),
+        (V4,), _WRONG, _PLAIN, f.with_dilations("ConvTranspose"),
     ),
     Pattern(
         "transposed-1d", "ConvTranspose over one dimension",
-        (CLASSIC,), _WRONG, "Write it over two: Unsqueeze before it, Squeeze after it.",
-        f.transposed_1d,
+        (CLASSIC,), _WRONG, _IN_2D, f.transposed_1d,
     ),
     Pattern(
         "transposed-1d-refused", "ConvTranspose over one dimension",
-        (V4,), _FAILS, "Write it over two: Unsqueeze before it, Squeeze after it.",
-        f.transposed_1d,
+        (V4,), _FAILS, _IN_2D, f.transposed_1d,
     ),
     Pattern(
         "transposed-asymmetric", "ConvTranspose with pads that differ at the two ends",
-        (V4,), _FAILS, "Use output_padding, or OpenCV 5.", f.transposed_asymmetric,
+        (V4,), _FAILS, _PLAIN, f.transposed_asymmetric,
     ),
     # Other operators.
     Pattern(

@@ -41,6 +41,7 @@ from modelcheck.transforms.rules import (
     siblings,
     stacking,
     transposed,
+    transposed_plain,
     transposition,
     widening,
 )
@@ -53,6 +54,7 @@ RULES: Mapping[str, Rule] = {
         shapes.EXPLICIT_SHAPES,
         padding.PAD_BEFORE_POOL,
         padding.PAD_BEFORE_CONV,
+        transposed_plain.PLAIN,
         batchnorm.APART,
         reduction.IN_TURNS,
         commuting.CONSTANTS_SECOND,
@@ -81,8 +83,8 @@ RULES: Mapping[str, Rule] = {
     )
 }
 Name = Literal[
-    "explicit-pads", "explicit-shapes", "pad-before-pool", "pad-before-conv", "batchnorm-apart",
-    "reductions-in-turns", "constants-second",
+    "explicit-pads", "explicit-shapes", "pad-before-pool", "pad-before-conv", "convtranspose-plain",
+    "batchnorm-apart", "reductions-in-turns", "constants-second",
     "channels-first", "pad-into-conv", "residual-into-gate", "globalpool-as-mean",
     "affine-into-conv",
     "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
@@ -104,6 +106,7 @@ def rewrite(
         "explicit-shapes",
         "pad-before-pool",
         "pad-before-conv",
+        "convtranspose-plain",
         "batchnorm-apart",
         "reductions-in-turns",
         "constants-second",
@@ -123,6 +126,7 @@ def rewrite(
     explicit-shapes     a 0 in a Reshape behind a Reshape as the number
     pad-before-pool     AveragePool that counts its padding as Pad and AveragePool
     pad-before-conv     padding that is read wrongly as a Pad: depthwise 3x3, one dimension
+    convtranspose-plain  the same pads at both ends, as numbers, no dilation, two dimensions
     batchnorm-apart     BatchNormalization behind a convolution's activation as Mul and Add
     reductions-in-turns  over many axes over some, then the others
     constants-second    x + a and x · a for a + x and a · x, a scalar constant
