@@ -90,6 +90,14 @@ def test_shape_arithmetic_is_followed() -> None:
     assert shape.tolist() == [1, 12]
 
 
+def test_the_size_of_equal_numbers_is_known_where_it_is_constant() -> None:
+    net = Net()
+    net.input((3, 2, 2))
+    net.outputs.append(net.add("ConstantOfShape", [net.constant([2, 5], np.int64)], (5,)))
+    static, values = static_of(net.model())
+    assert static.dims(values[-1]) == (2, 5)
+
+
 def test_weights_behind_casts_and_transposes_are_constant() -> None:
     net = Net()
     x = net.input((4,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,25 +11,29 @@ import onnx_ir as ir
 
 from modelcheck.errors import ContainedFailure
 from modelcheck.model import Model
+from modelcheck.model.static import Static, ints
 from modelcheck.transforms.base import Claim, Context, Transform
+from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.graph import is_standard
 from modelcheck.transforms.options import checked
 
 # What NumPy computes as every engine does. Of others onnx's reference implementation, which folds
 # here, has been seen to be wrong: Softmax before opset 13, BatchNormalization, LpNormalization.
 _FOLDED = frozenset((
-    "Abs", "Add", "And", "Cast", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal",
-    "Expand", "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Greater",
-    "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mul", "Neg", "Not", "Or",
-    "Pad", "Range", "Reciprocal", "Reshape", "Shape", "Size", "Slice", "Split", "Sqrt", "Squeeze",
-    "Sub", "Tile", "Transpose", "Unsqueeze", "Where", "Xor",
+    "Abs", "Add", "And", "Cast", "Ceil", "Concat", "Constant", "Div", "Equal", "Exp", "Expand",
+    "Flatten", "Floor", "Gather", "GatherElements", "GatherND", "Greater", "GreaterOrEqual",
+    "Identity", "Less", "LessOrEqual", "Log", "Max", "Min", "Mul", "Neg", "Not", "Or", "Pad",
+    "Pow", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Reshape",
+    "Shape", "Size", "Slice", "Split", "Sqrt", "Squeeze", "Sub", "Tile", "Transpose", "Unsqueeze",
+    "Where", "Xor",
 ))  # fmt: skip
+_FEW = 1024  # elements that a ConstantOfShape may become in the file
 _MOST_PASSES = 8  # what one pass drops lets the next one drop more
 
 
 @checked
 def simplify() -> Transform:
-    """Fold constants, and drop nodes that do nothing or compute the same twice.
+    """Fold constants and shapes, and drop nodes that do nothing or compute the same twice.
 
     By the optimizer of onnxscript: constant folding, common subexpressions, no-ops, unused nodes
     and initializers, local functions inlined. Weights in int8 stay so. What is exact in
@@ -38,7 +43,7 @@ def simplify() -> Transform:
 
     def apply(model: Model, context: Context) -> Model:
         for _ in range(_MOST_PASSES):
-            before, model = model, _optimized(model)
+            before, model = model, _without_idle_pads(_optimized(model))
             if model is before:
                 break
         return model
@@ -51,6 +56,7 @@ def _optimized(model: Model) -> Model:
     from onnxscript import optimizer
 
     edited = model.edit()
+    told = _tell_shapes(edited.graph, model.opset)
     try:
         with _silence():
             # Its shape inference would be onnx's native one.
@@ -61,6 +67,8 @@ def _optimized(model: Model) -> Model:
             where="simplify",
             remedy="Leave this step out.",
         ) from error
+    for value in told:
+        value.shape = None
     known = {node.name for node in model.graph}
     for node in edited.graph:
         if node.name not in known:
@@ -68,6 +76,18 @@ def _optimized(model: Model) -> Model:
     if _written(edited.graph) == _written(model.graph):
         return model
     return Model.freeze(edited, name=model.name)
+
+
+def _tell_shapes(graph: ir.Graph, opset: int) -> list[ir.Value]:
+    """Say of what is asked for its shape what follows from the operators; those that are told."""
+    static, told = Static(graph, opset), []
+    for node in graph:
+        for value in node.inputs if is_standard(node, "Shape", "Size") else ():
+            dims = static.dims(value)
+            if value is not None and value.shape is None and dims is not None and None not in dims:
+                value.shape = ir.Shape(dims)
+                told.append(value)
+    return told
 
 
 def _written(graph: ir.Graph) -> object:
@@ -83,8 +103,25 @@ def _written(graph: ir.Graph) -> object:
     return nodes, sorted(graph.initializers), [v.name for v in (*graph.inputs, *graph.outputs)]
 
 
+def _without_idle_pads(model: Model) -> Model:
+    """Without Pads of nothing, as PyTorch writes them before its AveragePools."""
+    edit = Edit(model)
+    static = Static(edit.graph, edit.opset)
+    for node in list(edit.graph):
+        if not is_standard(node, "Pad") or node.outputs[0].is_graph_output():
+            continue
+        pads, x = ints(node, "pads", 1, static), node.inputs[0]
+        if x is not None and pads is not None and not any(pads):
+            node.outputs[0].replace_all_uses_with(x)
+            edit.remove_unused(node)
+    return edit.done()
+
+
 def _may_fold(node: ir.Node) -> bool | None:
-    """False keeps a node; None leaves it to the optimizer."""
+    """False keeps a node, True folds it; None leaves it to the optimizer."""
+    if is_standard(node, "ConstantOfShape"):
+        tensor = None if node.inputs[0] is None else node.inputs[0].const_value
+        return tensor is not None and math.prod(tensor.numpy().tolist()) <= _FEW
     return None if is_standard(node, *_FOLDED) else False
 
 

@@ -143,6 +143,11 @@ def _expand(node: ir.Node, dims: list[Dims | None], known: Known) -> Sequence[Di
     return [None if target is None else broadcast([dims[0], tuple(int(t) for t in target)])]
 
 
+def _of_shape(node: ir.Node, dims: list[Dims | None], known: Known) -> Sequence[Dims | None]:
+    target = known.constant(node.inputs[0])
+    return [None if target is None else tuple(int(t) for t in target)]
+
+
 def _tile(node: ir.Node, dims: list[Dims | None], known: Known) -> Sequence[Dims | None]:
     x, repeats = dims[0], known.constant(node.inputs[1])
     if x is None or repeats is None:
@@ -173,6 +178,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("DepthToSpace", "SpaceToDepth"), _blocks),
     "Concat": _concat,
     "Constant": _constant,
+    "ConstantOfShape": _of_shape,
     "Expand": _expand,
     "Flatten": _flatten,
     "Gather": _gather,
