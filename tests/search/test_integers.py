@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from scripted_watch import Scripted
 
 from modelcheck.data import open_samples
 from modelcheck.model import Model, load
@@ -16,13 +19,20 @@ from modelcheck.reference import Reference, ReferenceActivations, open_reference
 from modelcheck.reference.activations import Range
 from modelcheck.searching.integers import (
     WAYS,
+    Integers,
+    Members,
     quantizer,
     sets_to_try,
     with_more_pixels,
 )
+from modelcheck.searching.making import Maker
+from modelcheck.searching.plan import Contender
 from modelcheck.searching.remembered import RememberedRanges
+from modelcheck.searching.rewriting import Rewriting
 from modelcheck.searching.sensitivity import Fewest, Sensitivity, weight_layers
-from modelcheck.transforms import Context, fold_batchnorm
+from modelcheck.searching.stopwatch import Gain, Runner, Stopwatch
+from modelcheck.targets import Engine, Target
+from modelcheck.transforms import Context, Transform, fold_batchnorm
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 
@@ -151,6 +161,49 @@ def test_every_way_to_find_steps_is_a_step_that_the_search_can_take(net: Model, 
         activations = ReferenceActivations(reference, samples, workspace)
         made = step(net, Context(activations=RememberedRanges(activations)))
     assert sum(name.endswith(".int8") for name in made.weights) == 3
+
+
+@pytest.mark.parametrize(
+    ("engine", "holding", "found"),
+    [
+        (Engine.NEW, "qoperator", ["int8 as QOperator"]),
+        (Engine.NEW, "qdq", ["int8 as QOperator", "int8"]),  # in the other form, then
+        (Engine.CLASSIC, "qoperator", ["int8"]),  # which knows one form
+    ],
+)
+def test_the_faster_form_is_tried_first_and_the_other_where_it_misses_the_limits(
+    net: Model, engine: Engine, holding: str, found: list[str]
+) -> None:
+    search = integers(net, engine, holding)
+    for _ in search.run(time.monotonic() + 60):
+        pass
+    assert [one.name for one in search.found if "in float" not in one.name] == found
+    assert search.found[-1].holds
+
+
+def integers(net: Model, engine: Engine, holding: str) -> Integers:
+    """A search in which QOperator is faster than QDQ, both beat float, and one form holds."""
+
+    def cost(model: Model) -> float:
+        operators = {node.op_type for node in model.graph}
+        return 1.0 if "QLinearConv" in operators else 2.0 if "QuantizeLinear" in operators else 4.0
+
+    watch = cast(Stopwatch, cast(Any, Scripted(cost)))
+    make = Maker(net, Context(activations=Counting()))
+    exact = Rewriting(make, [], watch, engine, time.monotonic())
+
+    def contender(name: str, engine: Engine, steps: tuple[Transform, ...]) -> Contender:
+        holds = steps[-1].options["form"] == holding
+        nothing = Gain(0.0, 0.0)
+        return Contender(
+            name, Target(engine=engine), steps, nothing, 0.0, 0, 0.0, None, holds=holds
+        )
+
+    class Unspared(Integers):
+        def _spare(self, name: str, members: Members, way: str) -> Iterator[None]:
+            yield from ()
+
+    return Unspared(exact, Runner(net, engine), (), make, watch, [], [], [], Workspace(), contender)
 
 
 def test_more_pixels_are_for_members_that_need_them() -> None:

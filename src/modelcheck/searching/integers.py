@@ -1,11 +1,13 @@
 """int8 where it pays and holds: which layers, found on the choosing samples.
 
-1. some sets of layers (all of them, only wide kernels, only 1x1) are written in int8 and raced
+1. some sets of layers (all of them, only wide kernels, only 1x1) are written in int8, in each form
+   that the engine knows, and raced
 2. from the fastest on, kinds of layers go into the set or out of it, as a cost model proposes that
    learns from the races; on the new engine, layers that it gets wrong for their number of pixels
    are given more of them, if that is faster
 3. a set that is faster than the fastest exact form is held to the limits, with its steps found in
    one way after another; of one that misses them all the costliest layers stay in float
+4. where nothing holds them in the form that was faster, 2 and 3 in the other one
 """
 
 from __future__ import annotations
@@ -45,7 +47,10 @@ WAYS: Mapping[str, Mapping[str, object]] = {
 }
 _WORTH_INT8 = 1.02
 _HOPELESS = 0.7  # times as fast as the fastest exact form, before layers are looked at one by one
-_INT8 = "int8"  # the form of a kind of layers that is in the set
+_INT8 = "int8"  # what a kind of layers is written as that is in the set
+# What an engine runs right: the new one both, one of them faster, net by net.
+_NEW_FORMS, _OLD_FORMS = ("qdq", "qoperator"), ("qoperator",)
+_SAID = {"qdq": "", "qoperator": " as QOperator"}
 # How much int8 may save or cost, as a part of a layer's time and in parts of the net's.
 _OFF, _OFF_AT_LEAST = 0.4, 0.002
 
@@ -74,19 +79,33 @@ class Integers:
 
     def __post_init__(self) -> None:
         self.layers = weight_layers(self.make.model)
-        # What each engine runs fast, and rightly.
-        self.form = "qdq" if self.exact.engine is Engine.NEW else "qoperator"
+        self.forms = _NEW_FORMS if self.exact.engine is Engine.NEW else _OLD_FORMS
+        self.form = self.forms[0]
         # What `spare` avoids are faults of the new engine, which a program gets that names none.
         self.common: Mapping[str, object] = {} if self.has_new else {"spare": False}
 
     def run(self, until_s: float) -> Iterator[None]:
         """Yields after every race and every look at outputs; nothing new begins after `until_s`."""
-        named = sets_to_try(self.layers)
-        first = {i: g for i, g in self._gains(None, list(named.values())).items() if g is not None}
+        best = self._best_sets()
         yield
-        if not first or max(gain.ratio for gain in first.values()) < _HOPELESS:
-            return
-        name, members = list(named.items())[max(first, key=lambda i: first[i].ratio)]
+        for self.form, (ratio, name, members) in best.items():
+            if ratio >= _HOPELESS:
+                yield from self._from(name, members, until_s)
+            if any(one.holds for one in self.found) or time.monotonic() > until_s:
+                return
+
+    def _best_sets(self) -> dict[str, tuple[float, str, Members]]:
+        """Of each form, the fastest first, the fastest set: how fast, over the rival, and which."""
+        tried = [(form, *one) for form in self.forms for one in sets_to_try(self.layers).items()]
+        gains = self._race(self.rival, [self._runner(members, form) for form, _, members in tried])
+        run = [(gain.ratio, *tried[i]) for i, gain in gains.items() if gain is not None]
+        best: dict[str, tuple[float, str, Members]] = {}
+        for ratio, form, name, members in sorted(run, key=lambda one: -one[0]):
+            best.setdefault(form, (ratio, name, members))
+        return best
+
+    def _from(self, name: str, members: Members, until_s: float) -> Iterator[None]:
+        """The search from one set of layers on, in one form."""
         climb = self._climb(members, until_s)
         for _ in climb.run():
             yield
@@ -139,10 +158,7 @@ class Integers:
             return False
         plain = self._runner(members)
         self.more_pixels = True
-        gain = gains_over(
-            self.watch, plain, [self._runner(members)], self.samples,
-            rounds=NET_ROUNDS, seconds=NET_S,
-        ).get(0)  # fmt: skip
+        gain = self._race(plain, [self._runner(members)]).get(0)
         self.more_pixels = gain is not None and pays(gain)
         return self.more_pixels
 
@@ -171,28 +187,33 @@ class Integers:
             self.found.append(trials[fewest.found])
 
     def _contender(self, name: str, members: Members, way: str) -> Contender:
-        name = f"{name}, {way}" if way else name
+        said = _SAID[self.form] if len(self.forms) > 1 else ""
+        name = f"{name}{said}, {way}" if way else f"{name}{said}"
         steps = (*self.before, *self._after(members, way))
         return self.contender(name, self.exact.engine, steps)
 
-    def _after(self, members: Members, way: str = "") -> tuple[Transform, ...]:
+    def _after(self, members: Members, way: str = "", form: str = "") -> tuple[Transform, ...]:
         """The steps that write these layers in int8, and the others as the exact search has."""
         keep = [name for name in self.layers if name not in members]
-        rest = {layer: form for layer, form in self.exact.forms().items() if layer in set(keep)}
-        before = with_more_pixels(self.make.model, members) if self.more_pixels else ()
-        step = quantizer(self.form, list(self.layers), keep, {**self.common, **WAYS[way]})
+        rest = {layer: rule for layer, rule in self.exact.forms().items() if layer in set(keep)}
+        # What the exact search writes so, or as products, has few channels: int8 is slow at them.
+        few = frozenset(self.exact.forms()) & members
+        before = rewritten(self.make.model, few, "rows-into-channels")
+        if self.more_pixels:
+            before += with_more_pixels(self.make.model, members - few)
+        step = quantizer(form or self.form, list(self.layers), keep, {**self.common, **WAYS[way]})
         return (*before, step, *steps_of(rest))
 
     def _gains(self, now: Members | None, rivals: Sequence[Members]) -> dict[int, Gain | None]:
         """Over a set, or over the fastest exact form."""
-        return gains_over(
-            self.watch, self.rival if now is None else self._runner(now),
-            [self._runner(rival) for rival in rivals], self.samples,
-            rounds=NET_ROUNDS, seconds=NET_S,
-        )  # fmt: skip
+        first = self.rival if now is None else self._runner(now)
+        return self._race(first, [self._runner(rival) for rival in rivals])
 
-    def _runner(self, members: Members) -> Runner:
-        return Runner(self.make(self._after(members)), self.exact.engine)
+    def _race(self, first: Runner, rivals: Sequence[Runner]) -> dict[int, Gain | None]:
+        return gains_over(self.watch, first, rivals, self.samples, rounds=NET_ROUNDS, seconds=NET_S)
+
+    def _runner(self, members: Members, form: str = "") -> Runner:
+        return Runner(self.make(self._after(members, form=form)), self.exact.engine)
 
 
 def quantizer(
@@ -206,12 +227,17 @@ def quantizer(
 
 def with_more_pixels(model: Model, members: Members) -> tuple[Transform, ...]:
     """The step that gives convolutions more pixels for the new engine; none where it does not."""
+    return rewritten(model, members, "pixels-in-eights")
+
+
+def rewritten(model: Model, members: Members, rule: str) -> tuple[Transform, ...]:
+    """The step that rewrites those convolutions by a rule; none where that changes nothing."""
     named = [
         name for n in model.graph if is_standard(n, "Conv") and (name := layer_name(n)) in members
     ]
     if not named:
         return ()
-    step = build("rewrite", {"rules": ["pixels-in-eights"], "only": named})
+    step = build("rewrite", {"rules": [rule], "only": named})
     return () if step(model) is model else (step,)
 
 

@@ -53,6 +53,7 @@ FORMS = (
 
 _ALONE_ROUNDS, _ALONE_S = 15, 0.4
 NET_ROUNDS, NET_S = 15, 4.0
+_UNSTEADY = 0.03  # a standard error of a race that a neighbour must have disturbed
 _WORTH_A_TRY = 0.9  # what takes at most 1/0.9 of the time by itself may pay within the net
 # What is left, within a net, of what a form saves a layer by itself; how far off that may be, as a
 # part of it and in parts of the net's time.
@@ -158,7 +159,10 @@ class Rewriting:
         now, then = self.net(), other.net()
         if then == now:
             return False
-        gain = self._race(now, [then]).get(0)
+        looks = [self._race(now, [then]).get(0)]
+        if looks[0] is not None and looks[0].error > _UNSTEADY and not self._late():
+            looks.append(self._race(now, [then]).get(0))
+        gain = min((g for g in looks if g is not None), key=lambda g: g.error, default=None)
         # One look at each, and few of them: what is no faster, in one of six, does little harm.
         if gain is not None and pays(gain, errors=1.0):
             self.whole, self.afterwards = other.whole, other.afterwards
