@@ -181,6 +181,17 @@ def _gelu_written_out() -> Model:
     return g.model(g.op("Mul", half, g.op("Add", tanh, g.constant(1.0))))
 
 
+def _swish(alpha: float, *, written_out: bool = False) -> Make:
+    def make() -> Model:
+        g = Graph(1, 4, 8, 8, opset=24)
+        if not written_out:
+            return g.model(g.op("Swish", "x", alpha=alpha))
+        gate = g.op("Sigmoid", g.op("Mul", "x", g.constant(alpha)))
+        return g.model(g.op("Mul", "x", gate))
+
+    return make
+
+
 def _resize(mode: str, how: str, nearest: str = "floor") -> Make:
     def make() -> Model:
         g = Graph(1, 2, 6, 6)
@@ -343,6 +354,9 @@ FLOAT_CASES: dict[str, Case] = {
     ),
     "prelu-axis": Case(_prelu(4), _prelu(4, 1, 1, transposed=True), _prelu(3, 1, 1), least=0.1),
     "gelu-tanh": Case(_gelu("tanh"), _gelu_written_out, _gelu("none"), least=1.1e-4),
+    "swish-alpha": Case(
+        _swish(1.702), _swish(1.702, written_out=True), _swish(1.0), least=0.015
+    ),
     "resize-nearest": Case(
         _resize("nearest", "half_pixel"), _resize("nearest", "asymmetric"),
         _resize("nearest", "half_pixel", "round_prefer_floor"),

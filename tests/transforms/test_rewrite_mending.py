@@ -16,6 +16,8 @@ MENDED = {
     "reduced-over-three-between": NEW,
     "reduced-over-all": CLASSIC,
     "transposed-size": NEW,
+    "gelu-tanh": NEW,
+    "swish-alpha": NEW,
     "transposed-1d": CLASSIC,
 }
 ROUNDING = 5e-6

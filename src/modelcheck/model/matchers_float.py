@@ -245,6 +245,11 @@ def gelu_tanh(scene: Scene) -> list[str]:
     return names(n for n in found if n.attributes.get_string("approximate", "none") == "tanh")
 
 
+def swish_alpha(scene: Scene) -> list[str]:
+    found = scene.nodes("Swish")
+    return names(n for n in found if n.attributes.get_float("alpha", 1.0) != 1.0)
+
+
 def resize_nearest(scene: Scene) -> list[str]:
     """Resize in a `nearest_mode` that comes out as another."""
     found = []

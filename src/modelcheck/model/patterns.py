@@ -79,6 +79,7 @@ _PAD_FIRST = "Pad before it: rewrite with rules=pad-before-conv."
 _IN_TURNS = "Reduce over the last two, then the others: rewrite with rules=reductions-in-turns."
 _PLAIN = "Write pads and kernel out: rewrite with rules=convtranspose-plain."
 _IN_2D = "Write it over two: rewrite with rules=convtranspose-plain."
+_WRITTEN_OUT = "Write it out: rewrite with rules=activation-written-out."
 _WRONG, _FAILS, _SLOW = Severity
 
 PATTERNS = (
@@ -279,7 +280,11 @@ PATTERNS = (
     ),
     Pattern(
         "gelu-tanh", "Gelu approximate=tanh: computed with erf instead (error 2e-4)",
-        ALL, _WRONG, "Write it out with Tanh.", f.gelu_tanh,
+        ALL, _WRONG, _WRITTEN_OUT, f.gelu_tanh,
+    ),
+    Pattern(
+        "swish-alpha", "Swish with an alpha other than 1, which is left out (error 0.07 at 1.702)",
+        ALL, _WRONG, _WRITTEN_OUT, f.swish_alpha,
     ),
     Pattern(
         "resize-nearest", "Resize to the nearest pixel in a nearest_mode that is ignored "

@@ -44,6 +44,7 @@ from modelcheck.transforms.rules import (
     transposed_plain,
     transposition,
     widening,
+    written_out,
 )
 from modelcheck.transforms.rules.rule import Rule, Site
 
@@ -55,6 +56,7 @@ RULES: Mapping[str, Rule] = {
         padding.PAD_BEFORE_POOL,
         padding.PAD_BEFORE_CONV,
         transposed_plain.PLAIN,
+        written_out.WRITTEN_OUT,
         batchnorm.APART,
         reduction.IN_TURNS,
         commuting.CONSTANTS_SECOND,
@@ -84,7 +86,7 @@ RULES: Mapping[str, Rule] = {
 }
 Name = Literal[
     "explicit-pads", "explicit-shapes", "pad-before-pool", "pad-before-conv", "convtranspose-plain",
-    "batchnorm-apart", "reductions-in-turns", "constants-second",
+    "activation-written-out", "batchnorm-apart", "reductions-in-turns", "constants-second",
     "channels-first", "pad-into-conv", "residual-into-gate", "globalpool-as-mean",
     "affine-into-conv",
     "convtranspose-as-conv", "transpose-in-4d", "maxpool-in-turns",
@@ -107,6 +109,7 @@ def rewrite(
         "pad-before-pool",
         "pad-before-conv",
         "convtranspose-plain",
+        "activation-written-out",
         "batchnorm-apart",
         "reductions-in-turns",
         "constants-second",
@@ -127,6 +130,7 @@ def rewrite(
     pad-before-pool     AveragePool that counts its padding as Pad and AveragePool
     pad-before-conv     padding that is read wrongly as a Pad: depthwise 3x3, one dimension
     convtranspose-plain  the same pads at both ends, as numbers, no dilation, two dimensions
+    activation-written-out  Swish with an alpha, Gelu by tanh, as Mul and Sigmoid or Tanh
     batchnorm-apart     BatchNormalization behind a convolution's activation as Mul and Add
     reductions-in-turns  over many axes over some, then the others
     constants-second    x + a and x · a for a + x and a · x, a scalar constant
