@@ -11,7 +11,6 @@ goal                            which of the two is deployed by the script
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ import numpy as np
 from modelcheck.data import Preprocessing
 from modelcheck.judge.serving import Figure, Gain
 from modelcheck.model import Model
+from modelcheck.recipe.writing import toml_value
 from modelcheck.targets import OpenCV
 from modelcheck.targets.worker import DEVICES
 from modelcheck.tune.plan import Proven, Tuning
@@ -71,10 +71,11 @@ def _of_model(model: Model, file: str, opencv: OpenCV) -> dict[str, Mapping[str,
 
 
 def _toml(comment: str, facts: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = [comment, f"schema = {_value(SCHEMA)}"]
-    lines += [f"{key} = {_value(v)}" for key, v in facts.items()]
+    lines = [comment, f"schema = {toml_value(SCHEMA)}"]
+    lines += [f"{key} = {toml_value(_short(v))}" for key, v in facts.items()]
     for name, table in tables.items():
-        lines += ["", f"[{name}]", *(f"{key} = {_value(v)}" for key, v in table.items())]
+        said = [f"{key} = {toml_value(_short(v))}" for key, v in table.items()]
+        lines += ["", f"[{name}]", *said]
     return "\n".join(lines) + "\n"
 
 
@@ -174,15 +175,13 @@ def _gain(gain: Gain) -> list[float | None]:
     return [x if math.isfinite(x) else None for x in (gain.ratio, gain.low, gain.high)]
 
 
-def _value(value: Any) -> str:
-    """One TOML value. Its basic strings take JSON's escapes."""
+def _short(value: Any) -> Any:
+    """Numbers to six digits; None is no number."""
     if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
+        return [_short(one) for one in value]
     if value is None:
-        return "nan"
-    if isinstance(value, float):
-        return f"{value:.6g}" if "." in f"{value:.6g}" or "e" in f"{value:.6g}" else f"{value:.1f}"
-    return json.dumps(value)
+        return math.nan
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _cv2_type(dtype: str) -> str:
