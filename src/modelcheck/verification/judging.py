@@ -58,6 +58,7 @@ class JudgingStage:
 
     def __post_init__(self) -> None:
         self.checks = {i: [] for i in range(len(self.lanes))}
+        self._cases = {i: self._case(i) for i, tally in self.tallies.items() if tally.samples}
 
     def run(self) -> Iterator[Event]:
         yield StageStarted("checking repeats, batches, noise and threads", len(self.lanes))
@@ -74,7 +75,7 @@ class JudgingStage:
                 self._warn_of_lost_scores(check)
                 before = self._before_saturation(i, check)
                 if before is None and self.plan.candidate is not None:
-                    before = judge_constant_outputs(self._case(i), check)
+                    before = judge_constant_outputs(self._cases[i], check)
                 self._add(i, before)
                 self.checks[i] += judge_metrics(self.plan, i, self.tallies[i].metrics)
             if lane.alive and kept:  # last, because it is the likeliest to end the processes
@@ -96,7 +97,7 @@ class JudgingStage:
         plan = self.plan
         if plan.candidate is None or judged.outcome is not Outcome.PASS:
             return None
-        if not self._case(i).effective_limit.exact:  # a declared number is what counts
+        if not self._cases[i].effective_limit.exact:  # a declared number is what counts
             return None
         if self.reference_drift is None:
             kept = self.tallies[i].kept
@@ -108,7 +109,7 @@ class JudgingStage:
         plan, lane = self.plan, self.lanes[i]
         if plan.candidate is None or not lane.alive or judged.outcome is not Outcome.PASS:
             return None
-        look = Look.of(plan, lane, self.reference, self._case(i), judged, self.tallies[i].kept)
+        look = Look.of(plan, lane, self.reference, self._cases[i], judged, self.tallies[i].kept)
         check, warnings = check_before_saturation(look, self.workspace)
         self.warnings += warnings
         return check
@@ -128,7 +129,7 @@ class JudgingStage:
             )
 
     def _judge(self, i: int) -> Check:
-        case = self._case(i)
+        case = self._cases[i]
         if self.plan.claim is Claim.PRECISION and self.plan.candidate is not None:
             found = two_engines(self.files, self.tallies[i].kept, self.plan.child_limits)
             case = replace(case, two_engines=found)
