@@ -98,6 +98,42 @@ def test_the_size_of_equal_numbers_is_known_where_it_is_constant() -> None:
     assert static.dims(values[-1]) == (2, 5)
 
 
+@pytest.mark.parametrize(
+    ("node", "shapes"),
+    [
+        (("Resize", {}, [1, 1, 0.7, 1.3]), (2, 3, 7, 13)),  # in float32
+        (("ConvTranspose", {"auto_pad": "SAME_UPPER", "strides": [2, 2]}, None), (2, 3, 20, 20)),
+        # The standard has 30 rows, onnxruntime 29.
+        (("ConvTranspose", {"auto_pad": "SAME_LOWER", "strides": [3, 3]}, None), None),
+    ],
+)
+def test_sizes_are_those_that_engines_compute_or_not_known(
+    runner: Runner, node: tuple[str, dict[str, object], list[float] | None],
+    shapes: tuple[int, ...] | None,
+) -> None:  # fmt: skip
+    operator, attributes, scales = node
+    net = Net()
+    x = net.input((3, 10, 10))
+    if scales is None:
+        more = [net.constant(np.ones((3, 3, 2, 2)), np.float32)]
+    else:
+        more = [net.constant(np.zeros(0), np.float32), net.constant(scales, np.float32)]
+    net.outputs.append(net.add(operator, [x, *more], (3, 1, 1), **attributes))
+    static, values = static_of(net.model())
+    dims = static.dims(values[-1])
+    assert dims is not None
+    assert (None in dims) if shapes is None else (dims == (1, *shapes[1:]))
+
+
+def test_products_of_sizes_are_over_the_axes_that_are_named() -> None:
+    net = Net()
+    net.input((3, 2, 2))
+    table = net.constant([[2, 3], [4, 5]], np.int64)
+    net.outputs.append(net.add("ReduceProd", [table], (2,), axes=[0], keepdims=0))
+    static, values = static_of(net.model())
+    assert static.constant(values[-1]).tolist() == [8, 15]  # type: ignore[union-attr]
+
+
 def test_weights_behind_casts_and_transposes_are_constant() -> None:
     net = Net()
     x = net.input((4,))

@@ -53,6 +53,15 @@ def over_some_axes(draw: st.DrawFn) -> tuple[tuple[int, ...], list[int]]:
     return shape, sorted(set(draw(axes)))
 
 
+@pytest.mark.parametrize("opset", [13, 18])
+@pytest.mark.parametrize("op", OPERATORS)
+def test_reductions_over_five_axes_take_three_turns(runner: Runner, op: str, opset: int) -> None:
+    original = reduced(op, (3, 2, 2, 2, 2, 2), [0, 1, 2, 3, 4], opset=opset)
+    changed = rewrite(rules=["reductions-in-turns"])(original)
+    assert len([n for n in changed.graph if n.op_type.startswith("Reduce")]) == 3
+    assert_right(runner, original, changed)
+
+
 @given(over_some_axes(), st.sampled_from(OPERATORS), st.sampled_from((13, 18)))
 def test_reductions_are_right_on_every_engine_afterwards(
     runner: Runner, over: tuple[tuple[int, ...], list[int]], op: str, opset: int

@@ -65,7 +65,8 @@ def narrowed(seen: Histogram, criterion: Literal["mse", "entropy"]) -> Range:
     Source: S. Migacz, 8-bit Inference with TensorRT, GTC 2017.
     """
     whole, counts = seen.range, seen.counts.astype(np.float64)
-    if not is_usable(whole) or whole.maximum <= whole.minimum or not counts.any():
+    wide = whole.maximum - whole.minimum > _NARROWEST
+    if not is_usable(whole) or not wide or not counts.any():
         return whole
     centres = seen.centres
     loss = (_SquaredError if criterion == "mse" else _Divergence)(centres, counts)

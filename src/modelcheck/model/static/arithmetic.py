@@ -82,6 +82,15 @@ def _slice(node: ir.Node, arrays: Sequence[np.ndarray | None]) -> np.ndarray:
     return x[tuple(index)]
 
 
+def _product(node: ir.Node, x: np.ndarray, rest: Sequence[np.ndarray | None]) -> np.ndarray:
+    axes = _axes(node, rest) or None
+    keep = node.attributes.get_int("keepdims", 1)
+    noop = node.attributes.get_int("noop_with_empty_axes", 0)
+    if axes is None and noop:
+        return x
+    return np.asarray(np.prod(x, axes, keepdims=bool(keep)))
+
+
 def _on_first(move: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
     return lambda node, arrays: move(node, arrays[0], arrays[1:])
 
@@ -96,9 +105,7 @@ ARITHMETIC: dict[str, Callable[..., np.ndarray]] = {
     "Gather": lambda node, a: np.take(a[0], a[1], axis=node.attributes.get_int("axis", 0)),
     "Concat": lambda node, a: np.concatenate(a, axis=node.attributes.get_int("axis")),
     "Slice": _slice,
-    "ReduceProd": lambda node, a: np.prod(
-        a[0], keepdims=bool(node.attributes.get_int("keepdims", 1))
-    ),
+    "ReduceProd": _on_first(_product),
     "Range": lambda node, a: np.arange(a[0], a[1], a[2]),
     **{op: _on_first(move) for op, move in MOVEMENTS.items()},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import onnx_ir as ir
 
 from modelcheck.model.static.dims import Dims, Known, Rule, broadcast, ints
@@ -76,12 +77,11 @@ def _conv_transpose(node: ir.Node, dims: list[Dims | None], known: Known) -> Seq
             if given:
                 spatial[i] = given[len(given) - n + i]
             elif size is not None and k is not None:
-                if auto.startswith("SAME"):
+                reach = strides[i] * (size - 1) + dilations[i] * (k - 1) + 1 + extra[i]
+                if not auto.startswith("SAME"):
+                    spatial[i] = reach - (0 if auto == "VALID" else pads[i] + pads[i + n])
+                elif reach >= size * strides[i]:  # else the standard has one size, engines another
                     spatial[i] = size * strides[i]
-                else:
-                    cut = 0 if auto == "VALID" else pads[i] + pads[i + n]
-                    reach = strides[i] * (size - 1) + dilations[i] * (k - 1) + 1
-                    spatial[i] = reach + extra[i] - cut
     return [(x[0] if x else None, channels, *spatial)]
 
 
@@ -143,7 +143,8 @@ def _resize(node: ir.Node, dims: list[Dims | None], known: Known) -> Sequence[Di
     if x is None:
         return [None]
     unknown: Dims = (None,) * len(x)
-    if node.attributes.get_ints("axes", None) is not None:
+    stretches = node.attributes.get_string("keep_aspect_ratio_policy", "stretch") == "stretch"
+    if node.attributes.get_ints("axes", None) is not None or not stretches:
         return [unknown]
     if len(node.inputs) > 3:
         sizes = known.constant(node.inputs[3])
@@ -154,7 +155,10 @@ def _resize(node: ir.Node, dims: list[Dims | None], known: Known) -> Sequence[Di
         factors = None if array is None or array.size != len(x) else [float(f) for f in array]
     if factors is None:
         return [unknown]
-    return [tuple(None if d is None else int(d * f) for d, f in zip(x, factors, strict=True))]
+    # As the standard's implementations multiply: 0.7 of 10 is 7 in float32, and 6 in float64.
+    scaled = [None if d is None else np.float32(d) * np.float32(f)
+              for d, f in zip(x, factors, strict=True)]  # fmt: skip
+    return [tuple(None if s is None else int(s) for s in scaled)]
 
 
 def _pixels_change(node: ir.Node, dims: list[Dims | None], known: Known) -> Sequence[Dims | None]:

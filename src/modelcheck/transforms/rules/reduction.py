@@ -24,10 +24,10 @@ from modelcheck.transforms.rules.rule import Rule, Site
 
 _CHANNELS = 2  # axes before those of the image: the batch, the channels
 _AT_ONCE = 2  # axes
-# First over some axes, at last over the others; where nothing is said, always the same.
-_TURNS: Mapping[str, tuple[str, str]] = {
-    "ReduceSumSquare": ("ReduceSumSquare", "ReduceSum"),
-    "ReduceLogSum": ("ReduceSum", "ReduceLogSum"),
+# First over some axes, then over more, at last over the others; what is not said is the same.
+_TURNS: Mapping[str, tuple[str, str, str]] = {
+    "ReduceSumSquare": ("ReduceSumSquare", "ReduceSum", "ReduceSum"),
+    "ReduceLogSum": ("ReduceSum", "ReduceSum", "ReduceLogSum"),
 }
 _ROUNDED = ("ReduceMean", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp")  # of integers
 _AXES_ARE_INPUT, _AXES_OF_SUM_ARE_INPUT = 18, 13  # opsets
@@ -44,10 +44,10 @@ def _in_turns(site: Site) -> bool:
     elif misreads(axes, dims):
         if node.op_type in _ROUNDED and site.element_type(x) not in FLOATS:
             return False  # rounded twice it is another number
-        first, second = _TURNS.get(node.op_type, (node.op_type, node.op_type))
+        first, then, last = _TURNS.get(node.op_type, (node.op_type,) * 3)
         heir = _reduced(site, first, x, axes[-_AT_ONCE:])
         while axes := axes[:-_AT_ONCE]:
-            op_type = first if len(axes) > _AT_ONCE else second
+            op_type = then if len(axes) > _AT_ONCE else last
             heir = _reduced(site, op_type, heir, axes[-_AT_ONCE:])
     else:
         return False
