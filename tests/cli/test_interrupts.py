@@ -106,6 +106,7 @@ def test_the_second_of_two_runs_on_one_output_gives_way(tmp_path: Path) -> None:
     assert first.wait(timeout=120) == 0
 
 
+@pytest.mark.long
 def test_a_run_needs_no_home_and_no_utf8_locale(tmp_path: Path) -> None:
     env = {"HOME": "/nonexistent", "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     process = start(tmp_path / "o.onnx", Path(tempfile.gettempdir()), **env)

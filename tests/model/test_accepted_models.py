@@ -12,8 +12,12 @@ from small_models import convnet, tensor, weight
 
 from modelcheck.model import Model, load, save
 
+_LONG = {"ten_thousand_nodes"}
 
-@pytest.mark.parametrize("name", CASES)
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.long if n in _LONG else ()) for n in CASES]
+)
 def test_valid_model_loads_and_what_is_saved_is_that_model(name, tmp_path):
     proto = CASES[name]()
     path, inline, outside = (tmp_path / f"{n}.onnx" for n in ("model", "inline", "outside"))

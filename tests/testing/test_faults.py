@@ -118,6 +118,7 @@ def test_faults_and_equivalents_are_valid_models_of_the_same_signature(
     assert model.to_proto().SerializeToString(deterministic=True) == before
 
 
+@pytest.mark.long
 @given(model=models(), seed=st.integers(0, 99))
 def test_equivalent_forms_of_any_model_are_equal_in_float64(model: Model, seed: int) -> None:
     arrays = sample(model.signature, seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ def test_generated_models_pass_the_checker_and_run(
         assert all(d in (None, n) for d, n in declared)
 
 
+@pytest.mark.long
 def test_generated_models_are_varied() -> None:
     operators: Counter[str] = Counter()
     opsets, ranks, counts, batches = set(), set(), set(), set()

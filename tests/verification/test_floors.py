@@ -82,6 +82,7 @@ def test_a_floor_comes_from_permutations_and_grows(engine: str) -> None:
     assert 0 < floors[-1].largest < 1e-5
 
 
+@pytest.mark.long
 def test_a_lane_on_two_engines_has_the_floor_of_the_larger() -> None:
     *_, floor = measured(digits(), "new", "classic")
     assert {v.engine for v in floor.variations} == {"new", "classic"}
