@@ -17,9 +17,13 @@ def same_padding(
     size: Sequence[int], reach: Sequence[int], strides: Sequence[int], *, lower: bool
 ) -> list[tuple[int, int]]:
     """Before and after, along each axis; the odd one lies at the end, with `lower` at the begin."""
-    found = []
-    for n, r, s in zip(size, reach, strides, strict=True):
-        total = same_total(n, r, s)
-        less, more = total // 2, total - total // 2
-        found.append((more, less) if lower else (less, more))
-    return found
+    return [
+        halves(same_total(n, r, s), lower=lower)
+        for n, r, s in zip(size, reach, strides, strict=True)
+    ]
+
+
+def halves(total: int, *, lower: bool) -> tuple[int, int]:
+    """Before and after; the odd one lies at the end, with `lower` at the begin."""
+    less, more = total // 2, total - total // 2
+    return (more, less) if lower else (less, more)

@@ -13,7 +13,6 @@ from modelcheck.errors import ContainedFailure
 from modelcheck.model import Model
 from modelcheck.model.static import Static, ints
 from modelcheck.transforms.base import Claim, Context, Transform
-from modelcheck.transforms.edit import Edit
 from modelcheck.transforms.graph import is_standard
 from modelcheck.transforms.options import checked
 
@@ -43,7 +42,7 @@ def simplify() -> Transform:
 
     def apply(model: Model, context: Context) -> Model:
         for _ in range(_MOST_PASSES):
-            before, model = model, _without_idle_pads(_optimized(model))
+            before, model = model, _optimized(model)
             if model is before:
                 break
         return model
@@ -56,7 +55,9 @@ def _optimized(model: Model) -> Model:
     from onnxscript import optimizer
 
     edited = model.edit()
-    told = _tell_shapes(edited.graph, model.opset)
+    static = Static(edited.graph, model.opset)
+    _drop_idle_pads(edited.graph, static)
+    told = _tell_shapes(edited.graph, static)
     try:
         with _silence():
             # Its shape inference would be onnx's native one.
@@ -78,9 +79,20 @@ def _optimized(model: Model) -> Model:
     return Model.freeze(edited, name=model.name)
 
 
-def _tell_shapes(graph: ir.Graph, opset: int) -> list[ir.Value]:
+def _drop_idle_pads(graph: ir.Graph, static: Static) -> None:
+    """Drop Pads of nothing, as PyTorch writes them before its AveragePools."""
+    for node in list(graph):
+        if not is_standard(node, "Pad") or node.outputs[0].is_graph_output():
+            continue
+        pads, x = ints(node, "pads", 1, static), node.inputs[0]
+        if x is not None and pads is not None and not any(pads):
+            node.outputs[0].replace_all_uses_with(x)
+            graph.remove(node, safe=True)
+
+
+def _tell_shapes(graph: ir.Graph, static: Static) -> list[ir.Value]:
     """Say of what is asked for its shape what follows from the operators; those that are told."""
-    static, told = Static(graph, opset), []
+    told = []
     for node in graph:
         for value in node.inputs if is_standard(node, "Shape", "Size") else ():
             dims = static.dims(value)
@@ -101,20 +113,6 @@ def _written(graph: ir.Graph) -> object:
         for n in graph
     ]
     return nodes, sorted(graph.initializers), [v.name for v in (*graph.inputs, *graph.outputs)]
-
-
-def _without_idle_pads(model: Model) -> Model:
-    """Without Pads of nothing, as PyTorch writes them before its AveragePools."""
-    edit = Edit(model)
-    static = Static(edit.graph, edit.opset)
-    for node in list(edit.graph):
-        if not is_standard(node, "Pad") or node.outputs[0].is_graph_output():
-            continue
-        pads, x = ints(node, "pads", 1, static), node.inputs[0]
-        if x is not None and pads is not None and not any(pads):
-            node.outputs[0].replace_all_uses_with(x)
-            edit.remove_unused(node)
-    return edit.done()
 
 
 def _may_fold(node: ir.Node) -> bool | None:

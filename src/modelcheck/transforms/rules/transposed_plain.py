@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from modelcheck.model.same_padding import halves
 from modelcheck.transforms.graph import CannotChange, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
@@ -31,11 +32,11 @@ def _plain(site: Site) -> bool:
     n = len(kernel)
     dilations = site.ints("dilations", (1,) * n)
     strides, extra = site.ints("strides", (1,) * n), site.ints("output_padding", (0,) * n)
-    auto, wanted = node.attributes.get_string("auto_pad", "NOTSET"), site.ints("output_shape", ())
-    automatic = bool(wanted) or auto.startswith("SAME")
+    auto = node.attributes.get_string("auto_pad", "NOTSET")
+    automatic = bool(site.ints("output_shape", ())) or auto.startswith("SAME")
     if automatic:
         reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
-        pads = _pads(site, reach, strides, extra, wanted)
+        pads = _pads(site, reach)
     else:
         given = (0,) * (2 * n) if auto == "VALID" else site.ints("pads", (0,) * (2 * n))
         pads = list(zip(given[:n], given[n:], strict=True))
@@ -76,21 +77,18 @@ def _kernel(site: Site) -> tuple[int, ...]:
     return tuple(d for d in dims[2:] if d is not None)
 
 
-def _pads(
-    site: Site, reach: Sequence[int], strides: Sequence[int], extra: Sequence[int],
-    wanted: Sequence[int],
-) -> list[tuple[int, int]]:  # fmt: skip
+def _pads(site: Site, reach: Sequence[int]) -> list[tuple[int, int]]:
     """Of each axis the pads at its two ends, for a size of the output."""
     n, upper = len(reach), site.node.attributes.get_string("auto_pad", "NOTSET") == "SAME_UPPER"
-    sizes = site.dims(site.node.inputs[0], rank=2 + n)[1:]
+    strides, extra = site.ints("strides", (1,) * n), site.ints("output_padding", (0,) * n)
+    wanted, sizes = site.ints("output_shape", ()), site.dims(site.node.inputs[0], rank=2 + n)[1:]
     pads = []
     for i, (size, stride) in enumerate(zip(sizes, strides, strict=True)):
         size_out = wanted[len(wanted) - n + i] if wanted else stride * size
         total = stride * (size - 1) + reach[i] + extra[i] - size_out
         if total < 0:  # engines, and the standard, do not agree on what that is
             raise CannotChange("its output is larger than what it computes")
-        less, more = total // 2, total - total // 2
-        pads.append((less, more) if upper else (more, less))
+        pads.append(halves(total, lower=not upper))
     return pads
 
 
