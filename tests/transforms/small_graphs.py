@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "fixtures"
 SHARED_MODELS = (ROOT / ".." / "shared" / "models").resolve()
 CLASSIC, NEW = 1, 2
+ROUNDING = 2e-6  # of the scale, by sums in another order
 
 node = helper.make_node
 
@@ -121,3 +122,15 @@ def worst_error(expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndar
         difference = np.abs(got.astype(np.float64) - want.astype(np.float64)).max(initial=0)
         worst = max(worst, difference / max(np.abs(want).max(initial=0), 1e-30))
     return float(worst)
+
+
+def assert_alike(
+    runner: Runner, original: Model, changed: Model, engines: Iterable[int] = ()
+) -> None:
+    """A valid model of the same outputs, in onnxruntime and on these engines of cv2."""
+    runner.check(changed)
+    inputs = inputs_for(original)
+    expected = runner.onnxruntime(original, inputs)
+    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
+    for engine in engines:
+        assert worst_error(expected, runner.opencv(changed, inputs, engine=engine)) < 10 * ROUNDING

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from small_graphs import (
     CLASSIC,
     NEW,
+    ROUNDING,
     Runner,
     inputs_for,
     model,
@@ -24,7 +25,6 @@ from modelcheck.transforms import Context
 from modelcheck.transforms.rewrite import rewrite
 
 ENGINES = {"classic": CLASSIC, "new": NEW}
-ROUNDING = 2e-6
 
 
 def conv(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import onnx
@@ -11,14 +11,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
-from small_graphs import CLASSIC, NEW, Runner, inputs_for, model, node, normal, worst_error
+from small_graphs import (
+    CLASSIC,
+    NEW,
+    ROUNDING,
+    Runner,
+    assert_alike,
+    inputs_for,
+    model,
+    node,
+    normal,
+    worst_error,
+)
 
 from modelcheck.model import Model
 from modelcheck.transforms import Context
 from modelcheck.transforms.rewrite import rewrite
 
 ENGINES = {"classic": CLASSIC, "new": NEW}
-ROUNDING = 2e-6
 FIRST, LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 AXES = np.array([1, 2], np.int64)
 IMAGE, OUT = (1, 6, 5, 3), ("a", "b", "c", "d")
@@ -26,18 +36,6 @@ IMAGE, OUT = (1, 6, 5, 3), ("a", "b", "c", "d")
 
 def operators(changed: Model) -> Counter[str]:
     return Counter(n.op_type for n in changed.graph)
-
-
-def assert_alike(
-    runner: Runner, original: Model, changed: Model, engines: Iterable[int] = ()
-) -> None:
-    """A valid model of the same outputs, in onnxruntime and on these engines of cv2."""
-    runner.check(changed)
-    inputs = inputs_for(original)
-    expected = runner.onnxruntime(original, inputs)
-    assert worst_error(expected, runner.onnxruntime(changed, inputs)) < ROUNDING
-    for engine in engines:
-        assert worst_error(expected, runner.opencv(changed, inputs, engine=engine)) < 10 * ROUNDING
 
 
 def behind(*nodes: object, then: str = "m", weights: dict[str, np.ndarray] | None = None) -> Model:
