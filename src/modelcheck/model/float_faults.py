@@ -1,4 +1,4 @@
-"""Which float convolutions OpenCV computes wrongly: what `inspect` warns of and rules do not write.
+"""Which float layers OpenCV computes wrongly: what `inspect` warns of and rules do not write.
 
 Found by running some hundred small networks in it and in onnxruntime (4.14.0 and 5.0.0, x86-64).
 """
@@ -114,3 +114,16 @@ def _gelu(divided: ir.Node, product: ir.Node, is_constant: Constant) -> ir.Value
             return None
         at = user
     return at.outputs[0]
+
+
+def takes_size(node: ir.Node) -> bool:
+    """Whether a ConvTranspose says the size of its output, which no engine reads."""
+    auto = node.attributes.get_string("auto_pad", "NOTSET")
+    return auto.startswith("SAME") or "output_shape" in node.attributes
+
+
+def is_unread(node: ir.Node) -> bool:
+    """Whether a Swish or a Gelu has an attribute that no engine reads."""
+    if node.op_type == "Swish":
+        return node.attributes.get_float("alpha", 1.0) != 1.0
+    return node.attributes.get_string("approximate", "none") == "tanh"

@@ -6,7 +6,13 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from modelcheck.model.float_faults import fused_batchnorm, other_size, rows_beyond
+from modelcheck.model.float_faults import (
+    fused_batchnorm,
+    is_unread,
+    other_size,
+    rows_beyond,
+    takes_size,
+)
 from modelcheck.model.matchers import Matcher, names, padded
 from modelcheck.model.reduction_faults import are_last, misreads, named_axes, reduces_all
 from modelcheck.model.same_padding import same_total
@@ -147,10 +153,7 @@ def _reductions(scene: Scene) -> Iterator[tuple[ir.Node, tuple[int, ...], Dims]]
 
 def transposed_size(scene: Scene) -> list[str]:
     """A ConvTranspose that gives the size of its output instead of pads."""
-    found = scene.nodes("ConvTranspose")
-    return names(
-        n for n in found if _auto_pad(n).startswith("SAME") or "output_shape" in n.attributes
-    )
+    return names(filter(takes_size, scene.nodes("ConvTranspose")))
 
 
 def transposed_1d(scene: Scene) -> list[str]:
@@ -241,13 +244,11 @@ def prelu_not_by_channel(scene: Scene) -> list[str]:
 
 
 def gelu_tanh(scene: Scene) -> list[str]:
-    found = scene.nodes("Gelu")
-    return names(n for n in found if n.attributes.get_string("approximate", "none") == "tanh")
+    return names(filter(is_unread, scene.nodes("Gelu")))
 
 
 def swish_alpha(scene: Scene) -> list[str]:
-    found = scene.nodes("Swish")
-    return names(n for n in found if n.attributes.get_float("alpha", 1.0) != 1.0)
+    return names(filter(is_unread, scene.nodes("Swish")))
 
 
 def resize_nearest(scene: Scene) -> list[str]:

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
+from modelcheck.model.float_faults import takes_size
 from modelcheck.model.same_padding import halves
 from modelcheck.transforms.graph import CannotChange, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
@@ -32,13 +33,13 @@ def _plain(site: Site) -> bool:
     n = len(kernel)
     dilations = site.ints("dilations", (1,) * n)
     strides, extra = site.ints("strides", (1,) * n), site.ints("output_padding", (0,) * n)
-    auto = node.attributes.get_string("auto_pad", "NOTSET")
-    automatic = bool(site.ints("output_shape", ())) or auto.startswith("SAME")
+    automatic = takes_size(node)
     if automatic:
         reach = [d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True)]
         pads = _pads(site, reach)
     else:
-        given = (0,) * (2 * n) if auto == "VALID" else site.ints("pads", (0,) * (2 * n))
+        is_valid = node.attributes.get_string("auto_pad", "NOTSET") == "VALID"
+        given = (0,) * (2 * n) if is_valid else site.ints("pads", (0,) * (2 * n))
         pads = list(zip(given[:n], given[n:], strict=True))
     uneven, dilated, flat = any(b != e for b, e in pads), any(d > 1 for d in dilations), n == 1
     if not (automatic or uneven or dilated or flat):

@@ -13,20 +13,18 @@ import math
 import numpy as np
 import onnx_ir as ir
 
+from modelcheck.model.float_faults import is_unread
 from modelcheck.transforms.graph import FLOATS, CannotChange, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
 
 def _written_out(site: Site) -> bool:
     node = site.node
-    if node.op_type == "Swish":
-        if (alpha := node.attributes.get_float("alpha", 1.0)) == 1.0:
-            return False
-        heir = _Arithmetic(site).swish(alpha)
-    else:
-        if node.attributes.get_string("approximate", "none") != "tanh":
-            return False
-        heir = _Arithmetic(site).gelu()
+    if not is_unread(node):
+        return False
+    write = _Arithmetic(site)
+    is_swish = node.op_type == "Swish"
+    heir = write.swish(node.attributes.get_float("alpha")) if is_swish else write.gelu()
     site.edit.remove(node, heir=heir)
     return True
 
