@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from modelcheck.model.reduction_faults import misreads, named_axes, reduces_all
@@ -69,15 +68,12 @@ def _as_mean(site: Site) -> bool:
 
 def _reduced(site: Site, op_type: str, x: ir.Value, axes: Sequence[int]) -> ir.Value:
     """x over these axes, which stay where the node keeps them; none are all."""
-    edit, stem = site.edit, f"{layer_name(site.node)}/turn"
+    stem = f"{layer_name(site.node)}/turn"
     keepdims = site.node.attributes.get_int("keepdims", 1)
     if not axes:
-        return edit.node(op_type, [x], stem, like=None, keepdims=keepdims)
+        return site.edit.node(op_type, [x], stem, like=None, keepdims=keepdims)
     since = _AXES_OF_SUM_ARE_INPUT if op_type == "ReduceSum" else _AXES_ARE_INPUT
-    if edit.opset < since:
-        return edit.node(op_type, [x], stem, like=None, keepdims=keepdims, axes=list(axes))
-    given = edit.initializer(f"{stem}.axes", np.array(axes, np.int64))
-    return edit.node(op_type, [x, given], stem, like=None, keepdims=keepdims)
+    return site.along(op_type, x, axes, stem, since=since, keepdims=keepdims)
 
 
 GLOBAL_AS_MEAN = Rule("globalpool-as-mean", frozenset(("GlobalAveragePool",)), _as_mean)

@@ -72,6 +72,16 @@ class Site:
         shape = self.edit.initializer(f"{stem}.{role}", target)
         return self.edit.node("Reshape", [x, shape], f"{stem}/{role}", like=None)
 
+    def along(
+        self, op_type: str, x: ir.Value | None, axes: Sequence[int], stem: str, *, since: int = 13,
+        **attributes: int,
+    ) -> ir.Value:  # fmt: skip
+        """An operator on x along these axes, which are an input of it `since` that opset."""
+        if self.edit.opset < since:
+            return self.edit.node(op_type, [x], stem, like=None, axes=list(axes), **attributes)
+        given = self.edit.initializer(f"{stem}.axes", np.array(axes, np.int64))
+        return self.edit.node(op_type, [x, given], stem, like=None, **attributes)
+
     def cut(
         self, x: ir.Value, begins: Sequence[int], ends: Sequence[int | None], axes: Sequence[int],
         role: str, *, steps: Sequence[int] = (),

@@ -23,7 +23,6 @@ from modelcheck.model.same_padding import halves
 from modelcheck.transforms.graph import CannotChange, layer_name
 from modelcheck.transforms.rules.rule import Rule, Site
 
-_AXES_ARE_INPUT = 13  # opset
 _ROWS = 2  # the axis of one row
 
 
@@ -105,11 +104,7 @@ def _with_zeros(weight: np.ndarray, dilations: Sequence[int]) -> np.ndarray:
 
 def _row(site: Site, op_type: str, x: ir.Value | None) -> ir.Value:
     """x with one row, or without it."""
-    edit, stem = site.edit, f"{layer_name(site.node)}/{op_type.lower()}"
-    if edit.opset < _AXES_ARE_INPUT:
-        return edit.node(op_type, [x], stem, like=None, axes=[_ROWS])
-    axes = edit.initializer(f"{stem}.axes", np.array([_ROWS], np.int64))
-    return edit.node(op_type, [x, axes], stem, like=None)
+    return site.along(op_type, x, [_ROWS], f"{layer_name(site.node)}/{op_type.lower()}")
 
 
 PLAIN = Rule("convtranspose-plain", frozenset(("ConvTranspose",)), _plain)
